@@ -1,0 +1,355 @@
+package backend
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"pooler/internal/loop"
+	"pooler/internal/sessionstate"
+	"pooler/internal/wire"
+)
+
+// ConnID numbers server sessions, for logs and views.
+type ConnID uint64
+
+var lastConnID atomic.Uint64
+
+// Borrower is the session that holds a conn. Its methods run on the conn's loop.
+type Borrower interface {
+	// FromServer has bytes for the client, in order. They are valid during the call only.
+	FromServer(p []byte)
+	// OnTag: a statement ended with this command tag.
+	OnTag(tag []byte)
+	// OnSkipped: the server skipped this request, or refused it.
+	OnSkipped(e sessionstate.Entry)
+	// AnswerFor appends what the pooler answers in place of the server: to a request that was not sent (Invent), or
+	// whose error was provoked (Replace).
+	AnswerFor(dst []byte, e sessionstate.Entry) []byte
+	// OnServerDrained: PostgreSQL has taken all that Write queued.
+	OnServerDrained()
+	// OnCarried: the settings that were carried over are in force. It appends what the client must be told of it.
+	OnCarried(dst []byte) []byte
+	// OnCarryFailed: PostgreSQL has refused the settings with this ErrorResponse body. It reports whether nothing of
+	// the client's own has been sent behind them, so that the conn is as before.
+	OnCarryFailed(body []byte) bool
+	// OnSettled: the server owes nothing, the last ReadyForQuery stands in Status.
+	OnSettled()
+	// OnCancelConfirmed: PostgreSQL has closed the cancel connection; no cancel can hit the conn any more.
+	OnCancelConfirmed()
+	// OnServerLost: the conn is closed; what the server said before has been handed over.
+	OnServerLost(reason RetireReason)
+}
+
+// Keeper is the pool's side of a conn. Its methods run on the conn's loop.
+type Keeper interface {
+	// Reclaimed: after Reclaim the conn is clean and may be lent again.
+	Reclaimed()
+	// Lost: the conn is closed or closing and must be forgotten.
+	Lost(reason RetireReason)
+}
+
+// Conn is one server session and what it is known to hold. It belongs to the loop of the session that holds it, and
+// to the pool while idle; it changes loops only while idle, by the hand of the loop that owns it.
+type Conn struct {
+	ID      ConnID
+	PID     uint32
+	Created time.Time
+	Addr    Address
+
+	Replies    sessionstate.Replies
+	Settings   *sessionstate.Settings // what is in force beyond the server's defaults
+	Prepared   PreparedSet
+	Unnamed    any  // the session whose unnamed statement the server holds; nil: nobody's
+	StdStrings bool // standard_conforming_strings
+
+	stream     *loop.Stream
+	fd         int // until Start
+	walker     wire.Walker
+	partial    []byte // beginning of a frame that is looked at whole
+	status     byte   // of the last ReadyForQuery
+	ready      bool   // a ReadyForQuery came in the chunk at hand
+	swallowing bool   // the frame at hand, or the one being shown in parts, is nobody's
+	desync     bool   // the server's stream cannot be followed any more
+	failed     bool   // a request of the pooler's own has failed
+	parameters []sessionstate.Setting
+	reported   *sessionstate.Settings // parameters, interned; nil after a change
+	cancelKey  []byte                 // the CancelRequest to send, whole
+	cancelWait time.Duration
+	cancelling bool // a cancel has been sent and is not confirmed
+	unsure     bool // a cancel could not be confirmed
+	borrower   Borrower
+	keeper     Keeper
+	reclaim    reclaim
+	retired    RetireReason
+}
+
+// serverLimits: messages that are looked into are shown whole up to 16 KiB; rows, COPY data and other bulk pass in
+// whatever parts they come.
+var serverLimits = func() *wire.Limits {
+	var l wire.Limits
+	for _, t := range []byte("RSKZCEN123nsIGHWTAt") {
+		l[t] = 16 << 10
+	}
+	return &l
+}()
+
+func newConn(addr Address, cancelWait time.Duration) *Conn {
+	return &Conn{
+		ID: ConnID(lastConnID.Add(1)), Created: time.Now(), Addr: addr, fd: -1, cancelWait: cancelWait,
+		walker: wire.Walker{Limits: serverLimits}, StdStrings: true,
+	}
+}
+
+// Start puts the conn on its first loop, whose thread must call it. From then on keeper hears of its end.
+func (c *Conn) Start(l *loop.Loop, keeper Keeper) error {
+	s, err := l.Attach(c.fd, c)
+	if err != nil {
+		return err
+	}
+	c.stream, c.keeper = s, keeper
+	return nil
+}
+
+// Alive tells whether the conn can be used.
+func (c *Conn) Alive() bool { return c.retired == NotRetired }
+
+// Loop is the loop that owns the conn.
+func (c *Conn) Loop() *loop.Loop { return c.stream.Loop() }
+
+// Detach takes an idle conn off its loop, for Join on another.
+func (c *Conn) Detach() { c.stream.Detach() }
+
+// Join puts a detached conn on l.
+func (c *Conn) Join(l *loop.Loop) error { return c.stream.Join(l) }
+
+// Lend gives the conn to b, which may use it until Reclaim or Return.
+func (c *Conn) Lend(b Borrower) { c.borrower = b }
+
+// Return takes the conn back from a borrower that leaves nothing behind.
+func (c *Conn) Return() {
+	c.borrower = nil
+	c.stream.Resume()
+}
+
+// Status is the transaction status of the last ReadyForQuery: 'I', 'T' or 'E'.
+func (c *Conn) Status() byte { return c.status }
+
+// Idle tells whether nothing is owed, nothing half received and nothing half sent.
+func (c *Conn) Idle() bool {
+	return c.Replies.Idle() && c.walker.AtBorder() && len(c.partial) == 0 && c.stream.Queued() == 0
+}
+
+// Write sends requests. The caller has pushed what they owe.
+func (c *Conn) Write(p []byte) { c.stream.Write(p) }
+
+// Queued is how many bytes PostgreSQL has not taken yet.
+func (c *Conn) Queued() int { return c.stream.Queued() }
+
+// Pause stops reading from PostgreSQL, because its client does not.
+func (c *Conn) Pause() { c.stream.Pause() }
+
+// Resume reads again.
+func (c *Conn) Resume() { c.stream.Resume() }
+
+// Reported is the values that PostgreSQL reports (ParameterStatus), in the order it first did. It is the same pointer
+// as long as, and wherever, they are the same.
+func (c *Conn) Reported(in *sessionstate.Interner) *sessionstate.Settings {
+	if c.reported == nil {
+		c.reported = in.InternInOrder(c.parameters)
+	}
+	return c.reported
+}
+
+func (c *Conn) setParameter(name, value string) {
+	if name == "standard_conforming_strings" {
+		c.StdStrings = value == "on"
+	}
+	c.reported = nil
+	for i := range c.parameters {
+		if c.parameters[i].Name == name {
+			c.parameters[i].Value = value
+			return
+		}
+	}
+	c.parameters = append(c.parameters, sessionstate.Setting{Name: name, Value: value})
+}
+
+// OnReadable relays one chunk from PostgreSQL.
+func (c *Conn) OnReadable() {
+	chunk := c.stream.Loop().Chunk()
+	kept := copy(chunk, c.partial)
+	n, err := c.stream.Read(chunk[kept:])
+	if errors.Is(err, loop.ErrWouldBlock) {
+		return
+	}
+	if err != nil {
+		c.Retire(RetireLost)
+		return
+	}
+	c.partial = nil
+	c.relay(chunk[:kept+n])
+}
+
+// relay walks b, hands the client what is its, and acts when nothing is owed any more.
+func (c *Conn) relay(b []byte) {
+	l := c.stream.Loop()
+	g := wire.Gather{In: b, Out: l.Out()}
+	off := 0
+	for off < len(b) && !c.desync {
+		typ, n, part := c.walker.Next(b[off:])
+		if part == wire.None {
+			break
+		}
+		switch part {
+		case wire.Bad:
+			c.desync = true
+			continue
+		case wire.Whole, wire.Head:
+			c.settle(&g, typ, off, n)
+		case wire.Body, wire.Tail, wire.None:
+		}
+		if c.swallowing {
+			g.Skip(off, off+n)
+		}
+		off += n
+		if part == wire.Whole || part == wire.Tail {
+			c.swallowing = false
+			c.invent(&g, off)
+		}
+	}
+	if off < len(b) {
+		c.partial = append([]byte(nil), b[off:]...)
+	}
+	if c.borrower != nil {
+		c.borrower.FromServer(g.Take(off))
+	}
+	l.KeepOut(g.Out)
+	c.afterChunk()
+}
+
+// settle takes note of the frame at off, of which n bytes are at hand, and decides whose it is.
+func (c *Conn) settle(g *wire.Gather, typ byte, off, n int) {
+	outcome, e := c.Replies.Settle(typ)
+	body := g.In[off+wire.HeaderSize : off+n]
+	switch typ {
+	case 'Z':
+		c.status, c.ready = body[0], true
+		if outcome == sessionstate.Drop && c.borrower != nil && !c.failed {
+			g.Insert(off, c.borrower.OnCarried(nil))
+		}
+	case 'S':
+		c.noteParameter(body)
+	case 'C':
+		if tag, _, ok := wire.Cstring(body); ok && outcome == sessionstate.Pass && c.borrower != nil {
+			c.borrower.OnTag(tag)
+		}
+	case 'E':
+		if c.borrower != nil {
+			c.Replies.TakeDropped(c.borrower.OnSkipped)
+		}
+	}
+	switch outcome {
+	case sessionstate.Pass:
+	case sessionstate.Drop:
+		c.swallowing = true
+	case sessionstate.Failed:
+		c.swallowing = true
+		c.failed = c.borrower == nil || !c.borrower.OnCarryFailed(body)
+	case sessionstate.Substitute:
+		c.swallowing = true
+		if c.borrower != nil {
+			g.Insert(off, c.borrower.AnswerFor(nil, e))
+		}
+	case sessionstate.Desync:
+		c.swallowing, c.desync = true, true
+	}
+}
+
+func (c *Conn) noteParameter(body []byte) {
+	name, rest, ok := wire.Cstring(body)
+	if !ok {
+		return
+	}
+	if value, _, ok := wire.Cstring(rest); ok {
+		c.setParameter(string(name), string(value))
+	}
+}
+
+// invent answers, at off, requests whose turn has come and that the server was not asked.
+func (c *Conn) invent(g *wire.Gather, off int) {
+	for {
+		e, ok := c.Replies.NextInvented()
+		if !ok {
+			return
+		}
+		if c.borrower != nil {
+			g.Insert(off, c.borrower.AnswerFor(nil, e))
+		}
+	}
+}
+
+// AnswerInvented hands the client the answers that need not wait for the server.
+func (c *Conn) AnswerInvented() {
+	for {
+		e, ok := c.Replies.NextInvented()
+		if !ok {
+			return
+		}
+		c.borrower.FromServer(c.borrower.AnswerFor(nil, e))
+	}
+}
+
+func (c *Conn) afterChunk() {
+	switch {
+	case c.desync:
+		c.Retire(RetireDesync)
+	case !c.Alive(): // FromServer may have ended the session, and that the conn
+	case c.failed && !c.reclaim.active:
+		c.Retire(RetireCarryFailed)
+	case !c.ready || !c.Replies.Idle():
+	case c.borrower != nil:
+		c.ready = false
+		c.borrower.OnSettled()
+	case c.reclaim.active:
+		c.ready = false
+		c.reclaimStep()
+	}
+}
+
+// OnDrained: PostgreSQL has taken what was queued for it.
+func (c *Conn) OnDrained() {
+	if c.borrower != nil {
+		c.borrower.OnServerDrained()
+	} else if c.reclaim.active {
+		c.reclaimStep()
+	}
+}
+
+// OnHalfClose: PostgreSQL has ended the session while its client does not read. What it said before is still read.
+func (c *Conn) OnHalfClose() {}
+
+// OnHangup: the connection broke.
+func (c *Conn) OnHangup() { c.Retire(RetireLost) }
+
+// OnPanic closes the conn; its session hears of it.
+func (c *Conn) OnPanic(any) { c.Retire(RetirePanic) }
+
+// Retire ends the conn for reason; only the first counts. PostgreSQL is told by Close, which the keeper arranges.
+func (c *Conn) Retire(reason RetireReason) {
+	if c.retired != NotRetired {
+		return
+	}
+	c.retired = reason
+	c.fd = c.stream.Release()
+	b := c.borrower
+	c.borrower = nil
+	c.reclaim.active = false
+	if b != nil {
+		b.OnServerLost(reason)
+	}
+	c.keeper.Lost(reason)
+}
+
+// Retired is the reason why the conn was closed, or NotRetired.
+func (c *Conn) Retired() RetireReason { return c.retired }

@@ -1,0 +1,89 @@
+package backend
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pooler/internal/sessionstate"
+	"pooler/internal/wire"
+)
+
+// reclaim is where bringing a conn back stands, after its client has left something behind.
+type reclaim struct {
+	active     bool
+	dirty      bool // session state must be discarded
+	rolledBack bool
+	since      time.Time
+}
+
+// Reclaim takes the conn back from a client that left it in any state: a request running, a transaction open, COPY
+// half done, session state set (dirty). cancel has a running request cancelled rather than waited for. halfSent
+// tells that the client's last message was sent in part only; nothing can follow that, so the conn is closed. The
+// keeper hears of the end by Reclaimed or Lost.
+func (c *Conn) Reclaim(dirty, cancel, halfSent bool) {
+	c.borrower = nil
+	c.reclaim = reclaim{active: true, dirty: dirty, since: time.Now()}
+	if cancel && !c.Replies.Idle() {
+		c.Cancel()
+	}
+	if halfSent {
+		c.Retire(RetireMidMessage)
+		return
+	}
+	c.Replies.Disown()
+	c.stream.Resume()
+	c.endOpenRequests()
+	c.reclaimStep()
+}
+
+// endOpenRequests sends what the client would have had to send to bring the server to ReadyForQuery.
+func (c *Conn) endOpenRequests() {
+	var out []byte
+	if c.Replies.InCopy() {
+		out, _ = (&pgproto3.CopyFail{Message: "the client has disconnected"}).Encode(out)
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindCopyEnd})
+	}
+	if c.Replies.NeedsSync() {
+		out = wire.AppendHeader(out, 'S', 0)
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindSync, Action: sessionstate.Disowned})
+	}
+	c.stream.Write(out)
+}
+
+// reclaimStep does the next thing that is left to do, once the server owes nothing.
+func (c *Conn) reclaimStep() {
+	switch {
+	case !c.Idle() || c.cancelling:
+	case c.failed || c.unsure:
+		c.Retire(RetireUncleanable)
+	case c.status != 'I' && c.reclaim.rolledBack:
+		c.Retire(RetireUncleanable)
+	case c.status != 'I':
+		c.reclaim.rolledBack = true
+		c.ask("ROLLBACK")
+	case c.reclaim.dirty:
+		c.reclaim.dirty = false
+		c.ask("DISCARD ALL")
+		c.forget()
+	default:
+		c.reclaim.active = false
+		c.keeper.Reclaimed()
+	}
+}
+
+// Reclaiming tells since when the conn is being brought back; ok is false when it is not.
+func (c *Conn) Reclaiming() (since time.Time, ok bool) { return c.reclaim.since, c.reclaim.active }
+
+// ask sends a query of the pooler's own, whose answer nobody gets.
+func (c *Conn) ask(sql string) {
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Swallow})
+	c.stream.Write(wire.AppendQuery(nil, sql))
+}
+
+// forget notes that DISCARD ALL has cleared the session.
+func (c *Conn) forget() {
+	c.Settings = nil
+	c.Prepared.Clear()
+	c.Unnamed = nil
+}

@@ -1,0 +1,52 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pooler/config"
+)
+
+// SetKeepalive sets keepalive and TCP_USER_TIMEOUT on a TCP socket, both: keepalive alone never fires while a segment
+// is unacknowledged. On a listening socket it holds for the connections accepted from then on. A Unix socket needs
+// neither.
+func SetKeepalive(c any, tcp config.TCP) error {
+	switch c.(type) {
+	case *net.TCPConn, *net.TCPListener:
+	default:
+		return nil
+	}
+	raw, err := c.(syscall.Conn).SyscallConn() //nolint:errcheck,forcetypeassert // both are
+	if err != nil {
+		return fmt.Errorf("set keepalive: %w", err)
+	}
+	var opt error
+	if err := raw.Control(func(fd uintptr) { opt = setKeepalive(int(fd), tcp) }); err != nil {
+		opt = err
+	}
+	if opt != nil {
+		return fmt.Errorf("set keepalive: %w", opt)
+	}
+	return nil
+}
+
+func setKeepalive(fd int, tcp config.TCP) error {
+	if !tcp.Keepalive {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
+	}
+	return errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(tcp.Idle)),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(tcp.Interval)),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, tcp.Count),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(tcp.UserTimeout.Milliseconds())),
+	)
+}
+
+// seconds rounds up: the kernel refuses 0.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -1,0 +1,107 @@
+package frontend
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/binary"
+	"sync"
+)
+
+// SessionID numbers sessions. It is also the process ID in the BackendKeyData that a client gets.
+type SessionID uint32
+
+// secretSize is the size of a cancel key's secret in protocol 3.0, in bytes.
+const secretSize = 4
+
+// sessions is the clients that are logged in, by ID: for cancel requests, shutdown and views. Any goroutine may use it.
+type sessions struct {
+	mu   sync.Mutex
+	byID map[SessionID]*Session
+	last SessionID
+	seed secrets
+}
+
+// add gives s its ID and cancel secret.
+func (t *sessions) add(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byID == nil {
+		t.byID = map[SessionID]*Session{}
+	}
+	for {
+		if t.last++; t.last > 1<<31-1 {
+			t.last = 1 // a process ID is a positive int32 to clients
+		}
+		if t.byID[t.last] == nil {
+			break
+		}
+	}
+	s.id, s.secret = t.last, t.seed.next()
+	t.byID[s.id] = s
+}
+
+func (t *sessions) remove(s *Session) {
+	t.mu.Lock()
+	delete(t.byID, s.id)
+	t.mu.Unlock()
+}
+
+func (t *sessions) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
+}
+
+func (t *sessions) all() []*Session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]*Session, 0, len(t.byID))
+	for _, s := range t.byID {
+		all = append(all, s)
+	}
+	return all
+}
+
+// find returns the session that a cancel request names, or nil. A wrong secret takes as long as a right one.
+func (t *sessions) find(id SessionID, secret []byte) *Session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byID[id]
+	if s == nil || subtle.ConstantTimeCompare(s.secret[:], secret) != 1 {
+		return nil
+	}
+	return s
+}
+
+// secrets hands out random cancel secrets, drawn from the kernel in batches. Guarded by sessions.mu.
+type secrets struct {
+	pool [256 * secretSize]byte
+	left []byte
+}
+
+func (r *secrets) next() (secret [secretSize]byte) {
+	if len(r.left) < secretSize {
+		_, _ = rand.Read(r.pool[:]) // never fails (crypto/rand)
+		r.left = r.pool[:]
+	}
+	copy(secret[:], r.left)
+	r.left = r.left[secretSize:]
+	return secret
+}
+
+// cancel carries out a CancelRequest for the session that key names; nobody is told whether there is one.
+func (srv *Server) cancel(id uint32, secret []byte) {
+	s := srv.sessions.find(SessionID(id), secret)
+	if s == nil {
+		srv.counters.cancelsUnknown.Add(1)
+		return
+	}
+	srv.counters.cancels.Add(1)
+	s.loop.Post(s.onCancel)
+}
+
+func appendKeyData(dst []byte, id SessionID, secret [secretSize]byte) []byte {
+	dst = append(dst, 'K', 0, 0, 0, 8+secretSize)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(id))
+	return append(dst, secret[:]...)
+}

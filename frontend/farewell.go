@@ -1,0 +1,62 @@
+package frontend
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"pooler/internal/loop"
+)
+
+// farewell closes clients' sockets. One that is owed last words is given a moment to read them: closing a socket with
+// unread input at once would make the kernel take them back (RST).
+type farewell struct {
+	lingering atomic.Int32
+}
+
+const (
+	maxLingering  = 64 // clients given that moment at a time; beyond, they are closed at once
+	lingerSeconds = 1
+)
+
+func (f *farewell) close(client *loop.Stream, linger bool) {
+	if client == nil {
+		return
+	}
+	if !linger || client.Queued() > 0 || f.lingering.Load() >= maxLingering {
+		client.Close()
+		return
+	}
+	fd := client.Release()
+	if fd < 0 {
+		return
+	}
+	f.lingering.Add(1)
+	go func() {
+		defer f.lingering.Add(-1)
+		lingerOn(fd)
+	}()
+}
+
+// lingerOn reads and throws away what the client still sends, until it closes or the moment is over.
+func lingerOn(fd int) {
+	defer closeFd(fd)
+	if err := unix.SetNonblock(fd, false); err != nil {
+		return
+	}
+	limit := unix.Timeval{Sec: lingerSeconds}
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
+	_ = unix.Shutdown(fd, unix.SHUT_WR)
+	var b [4096]byte
+	for range 64 { // a client that does not stop sending is not listened to for ever
+		if n, err := unix.Read(fd, b[:]); n <= 0 || err != nil {
+			return
+		}
+	}
+}
+
+func closeFd(fd int) { _ = unix.Close(fd) }
+
+func setNoDelay(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // refused by a Unix socket, which needs none
+}

@@ -1,0 +1,375 @@
+package frontend
+
+import (
+	"bytes"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pooler/internal/sessionstate"
+	"pooler/internal/wire"
+)
+
+// Bounds on prepared statements: maxNames is how many one client may have, maxPrepared how many are kept on one
+// server session (PgBouncer's default for max_prepared_statements).
+const (
+	maxNames    = 10_000
+	maxPrepared = 200
+)
+
+// unnamedStatement is the client's unnamed statement, kept so that it can be parsed again on another server session.
+type unnamedStatement struct {
+	body    []byte // of its Parse, behind the name
+	effects sessionstate.Effect
+	state   unnamedState
+}
+
+type unnamedState uint8
+
+const (
+	unnamedNone   unnamedState = iota // the client has none
+	unnamedKept                       // body has it
+	unnamedServer                     // too large to keep, or uncertain: only the server session has it, which is pinned
+)
+
+// largeTarget says what becomes of the effects of a statement that is scanned while it streams.
+type largeTarget uint8
+
+const (
+	largeQuery   largeTarget = iota // it runs at once
+	largeUnnamed                    // it runs when it is bound, and the server session is pinned until then anyway
+)
+
+// missingStatement is a name that no client can have prepared: using it provokes an error.
+const missingStatement = sessionstate.PoolerPrefix + "missing"
+
+// onStatement handles Parse, Bind, Describe and Close: statement names are the client's own, on servers statements
+// are known by text.
+func (s *Session) onStatement(g *wire.Gather, typ byte, off, n int, part wire.Part) bool {
+	f := frame{g: g, typ: typ, off: off, end: off + n, missing: wire.FrameSize(g.In[off:]) - n}
+	body := g.In[off+wire.HeaderSize : f.end]
+	ok := true
+	switch typ {
+	case 'P':
+		ok = s.onParse(f, body, part)
+	case 'B':
+		portal, rest, found := wire.Cstring(body)
+		if ok = found; ok {
+			f.before = body[:len(portal)+1]
+			ok = s.onUse(f, sessionstate.KindBind, rest)
+		}
+	case 'D', 'C':
+		ok = s.onDescribeOrClose(f, body)
+	}
+	if !ok {
+		s.flush(g, off)
+		s.endWith(EndProtocol, protocolViolation("invalid message format"))
+	}
+	return ok
+}
+
+// frame is a message that names a statement, being rewritten.
+type frame struct {
+	g       *wire.Gather
+	typ     byte
+	off     int
+	end     int
+	missing int    // bytes of the frame that are still to come
+	before  []byte // of the body, in front of the name
+}
+
+// rename passes the frame on with another statement name; rest is the body behind the name.
+func (f frame) rename(name string, rest []byte) {
+	f.replace(wire.AppendNamed(nil, f.typ, f.before, name, rest, f.missing))
+}
+
+// replace passes p on in place of the frame.
+func (f frame) replace(p []byte) {
+	f.g.Insert(f.off, p)
+	f.g.Skip(f.off, f.end)
+}
+
+func (s *Session) onParse(f frame, body []byte, part wire.Part) bool {
+	name, rest, ok := wire.Cstring(body)
+	if !ok {
+		return false
+	}
+	switch {
+	case len(name) == 0:
+		s.onParseUnnamed(rest, part)
+	case s.names[string(name)] != nil:
+		s.provoke(f, sessionstate.KindParse, name, sessionstate.RefuseDuplicate)
+	case len(s.names) >= maxNames:
+		s.provoke(f, sessionstate.KindParse, name, sessionstate.RefuseTooMany)
+	case part == wire.Head:
+		s.pins |= sessionstate.PinLargeName
+		s.prepare(f, string(name), s.srv.statements.NewPrivate(), rest)
+	default:
+		s.prepare(f, string(name), s.srv.statements.Get(rest, s.lease.Conn.StdStrings), rest)
+	}
+	return true
+}
+
+func (s *Session) onParseUnnamed(rest []byte, part wire.Part) {
+	c := s.lease.Conn
+	u := &s.unnamed
+	c.Unnamed = s
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse})
+	if part == wire.Head {
+		u.body, u.state = nil, unnamedServer
+		s.pins |= sessionstate.PinUnnamed
+		s.beginLarge(rest, largeUnnamed)
+		return
+	}
+	if !bytes.Equal(u.body, rest) || u.state != unnamedKept {
+		u.body = append(u.body[:0], rest...)
+		u.effects = sessionstate.Scan(sessionstate.TextOf(rest), c.StdStrings)
+	}
+	u.state = unnamedKept
+	s.pins &^= sessionstate.PinUnnamed
+}
+
+// prepare gives the client's name to st, and has the server session prepare it unless it holds it already.
+func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest []byte) {
+	if s.names == nil {
+		s.names = map[string]*sessionstate.Statement{}
+	}
+	s.names[name] = st
+	c := s.lease.Conn
+	e := sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st}
+	if c.Prepared.Has(st) {
+		e.Action = sessionstate.Invent
+		c.Replies.Push(e)
+		f.replace(nil)
+		return
+	}
+	c.Prepared.Add(st, &s.srv.statements)
+	c.Replies.Push(e)
+	f.rename(st.Name, rest)
+	s.evict(f)
+}
+
+// evict closes the statement whose last use is longest ago, when the server session holds too many.
+func (s *Session) evict(f frame) {
+	c := s.lease.Conn
+	old := c.Prepared.Oldest(maxPrepared)
+	if old == nil || f.missing > 0 || old.Private {
+		return
+	}
+	out, err := (&pgproto3.Close{ObjectType: 'S', Name: old.Name}).Encode(nil)
+	if err != nil {
+		return
+	}
+	c.Prepared.Remove(old)
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindClose, Action: sessionstate.Swallow, Stmt: old})
+	f.g.Insert(f.end, out)
+}
+
+// onUse handles a message that uses a statement: Bind, and Describe of a statement. rest begins with its name.
+func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
+	name, after, ok := wire.Cstring(rest)
+	if !ok {
+		return false
+	}
+	c := s.lease.Conn
+	if len(name) == 0 {
+		s.useUnnamed(f, kind)
+		return true
+	}
+	st := s.names[string(name)]
+	if st == nil || st.Private && !c.Prepared.Has(st) { // SQL PREPARE's, or PostgreSQL's error to give
+		c.Replies.Push(sessionstate.Entry{Kind: kind})
+		return true
+	}
+	if !c.Prepared.Has(st) {
+		c.Prepared.Add(st, &s.srv.statements)
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Stmt: st})
+		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, st.Name, st.Body, 0))
+		s.srv.counters.prepares.Add(1)
+	}
+	s.pins |= sessionstate.PinsOf(st.Effects)
+	c.Replies.Push(sessionstate.Entry{Kind: kind})
+	f.rename(st.Name, after)
+	s.evict(f)
+	return true
+}
+
+// useUnnamed sees to it that the server session's unnamed statement is this client's.
+func (s *Session) useUnnamed(f frame, kind sessionstate.Kind) {
+	c := s.lease.Conn
+	if s.unnamed.state == unnamedNone {
+		s.provoke(f, kind, nil, sessionstate.RefuseNoUnnamed)
+		return
+	}
+	if c.Unnamed != s && s.unnamed.state == unnamedKept {
+		c.Unnamed = s
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone})
+		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, "", s.unnamed.body, 0))
+		s.srv.counters.prepares.Add(1)
+	}
+	s.pins |= sessionstate.PinsOf(s.unnamed.effects)
+	c.Replies.Push(sessionstate.Entry{Kind: kind})
+}
+
+func (s *Session) onDescribeOrClose(f frame, body []byte) bool {
+	if len(body) < 2 {
+		return false
+	}
+	kind := sessionstate.KindDescribe
+	if f.typ == 'C' {
+		kind = sessionstate.KindClose
+	}
+	f.before = body[:1]
+	switch {
+	case body[0] != 'S':
+		s.owe(kind)
+		return true
+	case kind == sessionstate.KindDescribe:
+		return s.onUse(f, kind, body[1:])
+	}
+	name, _, ok := wire.Cstring(body[1:])
+	if ok {
+		s.onClose(f, string(name))
+	}
+	return ok
+}
+
+// onClose ends the client's name for a statement. On the server session it stays prepared, for whoever uses the same
+// text next.
+func (s *Session) onClose(f frame, name string) {
+	c := s.lease.Conn
+	if name == "" {
+		s.unnamed.state = unnamedNone
+		c.Unnamed = nil
+	}
+	st := s.names[name]
+	if st == nil {
+		s.owe(sessionstate.KindClose)
+		return
+	}
+	delete(s.names, name)
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindClose, Action: sessionstate.Invent, Name: name, Stmt: st})
+	f.replace(nil)
+}
+
+// provoke has PostgreSQL raise an error in place of the frame, so that its transaction fails and what follows is
+// skipped, and the client is told refusal instead.
+func (s *Session) provoke(f frame, kind sessionstate.Kind, name []byte, refusal sessionstate.Refusal) {
+	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: kind, Action: sessionstate.Replace, Name: string(name), Refuse: refusal})
+	out, err := (&pgproto3.Describe{ObjectType: 'S', Name: missingStatement}).Encode(nil)
+	if err == nil {
+		f.replace(out)
+	}
+}
+
+// AnswerFor implements backend.Borrower.
+func (s *Session) AnswerFor(dst []byte, e sessionstate.Entry) []byte {
+	switch {
+	case e.Action == sessionstate.Replace:
+		r := refusals[e.Refuse](e.Name)
+		return append(dst, toErrorResponse("ERROR", r)...)
+	case e.Kind == sessionstate.KindClose:
+		s.srv.statements.Drop(e.Stmt)
+		return wire.AppendHeader(dst, '3', 0)
+	}
+	return wire.AppendHeader(dst, '1', 0)
+}
+
+// refusals are PostgreSQL's own words (prepare.c, postgres.c), but for RefuseTooMany, which it does not know.
+var refusals = [...]func(name string) *Refusal{
+	sessionstate.RefuseDuplicate: func(name string) *Refusal {
+		return &Refusal{Code: codeDuplicateStatement, Message: `prepared statement "` + name + `" already exists`}
+	},
+	sessionstate.RefuseTooMany: func(string) *Refusal {
+		return &Refusal{
+			Code: codeLimitExceeded, Message: "too many prepared statements in this session",
+			Hint: "The pooler keeps 10000 for one client. Close those that are not used any more.",
+		}
+	},
+	sessionstate.RefuseNoUnnamed: func(string) *Refusal {
+		return &Refusal{Code: codeNoSuchStatement, Message: "unnamed prepared statement does not exist"}
+	},
+}
+
+// OnSkipped implements backend.Borrower: what was noted when e was sent did not come about.
+func (s *Session) OnSkipped(e sessionstate.Entry) {
+	c := s.lease.Conn
+	switch e.Kind {
+	case sessionstate.KindParse:
+		s.undoParse(e)
+	case sessionstate.KindClose:
+		if e.Action == sessionstate.Invent {
+			s.names[e.Name] = e.Stmt
+		} else if e.Stmt != nil {
+			c.Prepared.Add(e.Stmt, &s.srv.statements)
+		}
+	case sessionstate.KindQuery, sessionstate.KindCall, sessionstate.KindSync, sessionstate.KindBind,
+		sessionstate.KindDescribe, sessionstate.KindExecute, sessionstate.KindCopyEnd:
+	}
+}
+
+func (s *Session) undoParse(e sessionstate.Entry) {
+	c := s.lease.Conn
+	switch {
+	case e.Action == sessionstate.Replace:
+	case e.Stmt == nil:
+		s.undoParseUnnamed(e.Failed)
+	default:
+		if e.Action != sessionstate.Invent {
+			c.Prepared.Remove(e.Stmt)
+		}
+		if e.Name != "" && s.names[e.Name] == e.Stmt {
+			delete(s.names, e.Name)
+			s.srv.statements.Drop(e.Stmt)
+		}
+	}
+}
+
+// undoParseUnnamed: a Parse that failed has dropped the unnamed statement; one that was skipped has left the one
+// before it, whose text is not kept any more.
+func (s *Session) undoParseUnnamed(failed bool) {
+	s.unnamed.body = nil
+	if failed {
+		s.unnamed.state = unnamedNone
+		s.lease.Conn.Unnamed = nil
+		return
+	}
+	s.unnamed.state = unnamedServer
+	s.pins |= sessionstate.PinUnnamed
+}
+
+// forgetPrepared notes that DEALLOCATE ALL or DISCARD ALL has ended every statement of the server session, and with
+// them the client's own.
+func (s *Session) forgetPrepared() {
+	s.lease.Conn.Prepared.Clear()
+	s.forgetStatements()
+	s.pins &^= sessionstate.PinLargeName
+}
+
+func (s *Session) forgetStatements() {
+	for name, st := range s.names {
+		delete(s.names, name)
+		s.srv.statements.Drop(st)
+	}
+}
+
+// beginLarge begins to scan a statement that comes in parts.
+func (s *Session) beginLarge(text []byte, target largeTarget) {
+	s.large = &sessionstate.Scanner{}
+	s.large.Reset(s.lease.Conn.StdStrings)
+	s.largeTo = target
+	s.large.Write(sessionstate.TextOf(text))
+}
+
+func (s *Session) scanLarge(part []byte, last bool) {
+	s.large.Write(sessionstate.TextOf(part))
+	if !last {
+		return
+	}
+	effects := s.large.Effects()
+	s.large = nil
+	if s.largeTo == largeUnnamed {
+		s.unnamed.effects = effects
+		return
+	}
+	s.pins |= sessionstate.PinsOf(effects)
+}

@@ -1,0 +1,77 @@
+package frontend
+
+import (
+	"errors"
+	"fmt"
+
+	"pooler/backend"
+	"pooler/internal/wire"
+	"pooler/pool"
+)
+
+// Refusal is an error of the pooler's own, the one kind that a client may see. Cause, if any, goes to the log only.
+type Refusal struct {
+	Code    string // SQLSTATE
+	Message string
+	Hint    string
+	Cause   error
+}
+
+func (r *Refusal) Error() string {
+	if r.Cause != nil {
+		return fmt.Sprintf("%s (SQLSTATE %s): %v", r.Message, r.Code, r.Cause)
+	}
+	return fmt.Sprintf("%s (SQLSTATE %s)", r.Message, r.Code)
+}
+
+func (r *Refusal) Unwrap() error { return r.Cause }
+
+// SQLSTATEs that the pooler itself answers with (PostgreSQL's documentation, appendix A).
+const (
+	codeProtocolViolation   = "08P01"
+	codeCannotConnect       = "08001"
+	codeConnectionFailure   = "08006"
+	codeFeatureNotSupported = "0A000"
+	codeInvalidValue        = "22023"
+	codeNoSuchStatement     = "26000"
+	codeInvalidAuth         = "28000"
+	codeInvalidPassword     = "28P01"
+	codeNoSuchDatabase      = "3D000"
+	codeDuplicateStatement  = "42P05"
+	codeTooManyConnections  = "53300"
+	codeLimitExceeded       = "53400"
+	codeQueryCanceled       = "57014"
+	codeAdminShutdown       = "57P01"
+	codeInternal            = "XX000"
+)
+
+// toErrorResponse is the only place that turns an error into what a client sees, with the given severity (ERROR keeps
+// the connection, FATAL ends it). PostgreSQL's own words are passed on as they are.
+func toErrorResponse(severity string, err error) []byte {
+	var refusal *Refusal
+	var server *backend.ServerError
+	switch {
+	case errors.As(err, &refusal):
+		return wire.AppendError(nil, 'E', severity, refusal.Code, refusal.Message, refusal.Hint)
+	case errors.As(err, &server):
+		own := *server.Response
+		own.Severity, own.SeverityUnlocalized = severity, severity
+		if b, encodeErr := own.Encode(nil); encodeErr == nil {
+			return b
+		}
+		return wire.AppendError(nil, 'E', severity, own.Code, own.Message, own.Hint)
+	case errors.Is(err, pool.ErrWaitTimeout):
+		return wire.AppendError(nil, 'E', severity, codeTooManyConnections, "no server session became free in time",
+			"All server sessions of this pool were busy for query_wait_timeout. Try again, or raise default_pool_size.")
+	case errors.Is(err, pool.ErrClosed):
+		return wire.AppendError(nil, 'E', severity, codeAdminShutdown, "the pooler is shutting down", "")
+	case errors.Is(err, backend.ErrNoPassword):
+		return wire.AppendError(nil, 'E', severity, codeInvalidPassword, "the pooler cannot log in to PostgreSQL for this user",
+			"PostgreSQL asks for a password that the pooler's configuration does not hold.")
+	}
+	return wire.AppendError(nil, 'E', severity, codeCannotConnect, "the pooler cannot connect to PostgreSQL: "+err.Error(), "")
+}
+
+func protocolViolation(format string, args ...any) *Refusal {
+	return &Refusal{Code: codeProtocolViolation, Message: fmt.Sprintf(format, args...)}
+}

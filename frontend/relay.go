@@ -1,0 +1,415 @@
+package frontend
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pooler/backend"
+	"pooler/internal/loop"
+	"pooler/internal/sessionstate"
+	"pooler/internal/wire"
+	"pooler/pool"
+)
+
+// refusing says how much of what the client has already sent is skipped after an error of the pooler's own, as
+// PostgreSQL would skip it.
+type refusing uint8
+
+const (
+	refuseNothing refusing = iota
+	refuseNext             // the request at hand: a Query is answered by ReadyForQuery, anything else goes on to its Sync
+	refuseToSync           // everything up to a Sync
+	refuseToTail           // the Query that is being streamed
+)
+
+// OnReadable relays one chunk from the client.
+func (s *Session) OnReadable() {
+	chunk := s.loop.Chunk()
+	kept := copy(chunk, s.partial)
+	n, err := s.client.Read(chunk[kept:])
+	if errors.Is(err, loop.ErrWouldBlock) {
+		return
+	}
+	if err != nil {
+		s.end(EndClientGone)
+		return
+	}
+	s.partial = nil
+	s.relay(chunk[:kept+n])
+}
+
+// OnDrained implements loop.Handler: the client has read what was queued for it.
+func (s *Session) OnDrained() {
+	if s.lease != nil {
+		s.lease.Conn.Resume()
+	}
+}
+
+// OnHalfClose implements loop.Handler: the client has sent its last byte while it was not read from. If it waits for
+// a server session it has given up; if PostgreSQL is slow to take what it sent, that is finished first.
+func (s *Session) OnHalfClose() {
+	if s.phase != PhaseActive {
+		s.end(EndClientGone)
+	}
+}
+
+// OnHangup implements loop.Handler.
+func (s *Session) OnHangup() { s.end(EndClientGone) }
+
+// OnServerDrained implements backend.Borrower: PostgreSQL has taken what was queued for it.
+func (s *Session) OnServerDrained() {
+	if len(s.pending) > 0 {
+		s.proceed()
+		return
+	}
+	s.client.Resume()
+}
+
+// FromServer implements backend.Borrower.
+func (s *Session) FromServer(p []byte) {
+	s.client.Write(p)
+	if s.client.Queued() > 0 && s.lease != nil {
+		s.lease.Conn.Pause() // until OnDrained: a slow reader holds back its server, not our memory
+	}
+}
+
+// relay walks b, which begins where the last call ended, and passes it on. What cannot go on yet is kept.
+func (s *Session) relay(b []byte) {
+	if s.mustWait() {
+		s.keep(b)
+		return
+	}
+	g := wire.Gather{In: b, Out: s.loop.Out()}
+	off, blocked := 0, false
+	for off < len(b) && !blocked {
+		before := s.walker
+		typ, n, part := s.walker.Next(b[off:])
+		if part == wire.None {
+			break
+		}
+		switch part {
+		case wire.Bad:
+			s.flush(&g, off)
+			s.endWith(EndProtocol, protocolViolation("invalid message length"))
+			return
+		case wire.Whole, wire.Head:
+			next := s.admit(typ, part)
+			if next == admitWait {
+				s.walker, blocked = before, true
+				continue
+			}
+			if next == admitAgain {
+				s.walker = before
+				continue
+			}
+			s.dropping = next == admitDrop
+			if !s.dropping && !s.handle(&g, typ, off, n, part) {
+				return // the session has ended
+			}
+		case wire.Body, wire.Tail, wire.None:
+			if s.large != nil {
+				s.scanLarge(b[off:off+n], part == wire.Tail)
+			}
+		}
+		if s.dropping {
+			g.Skip(off, off+n)
+		}
+		off += n
+		s.halfSent = !s.dropping && (part == wire.Head || part == wire.Body)
+		if s.dropping && (part == wire.Whole || part == wire.Tail) {
+			s.dropping = false
+			s.endRefusal(typ)
+		}
+	}
+	s.flush(&g, off)
+	switch {
+	case s.phase == PhaseClosed || off == len(b):
+	case blocked:
+		s.keep(b[off:])
+	default:
+		s.partial = append([]byte(nil), b[off:]...)
+	}
+}
+
+// mustWait tells whether what the client sends now has to wait behind what it sent before.
+func (s *Session) mustWait() bool {
+	return s.phase == PhaseWaiting || !s.greeted || len(s.pending) > 0 || s.fenced()
+}
+
+// fenced tells whether a new request must wait until PostgreSQL has confirmed a cancel sent for the last one, which
+// could hit it otherwise.
+func (s *Session) fenced() bool {
+	return s.lease != nil && s.lease.Conn.Cancelling() && s.lease.Conn.Replies.Idle()
+}
+
+// keep keeps b until the session can go on, and stops reading when that is much.
+func (s *Session) keep(b []byte) {
+	s.pending = append(s.pending, b...)
+	if len(s.pending) >= maxPending {
+		s.client.Pause()
+	}
+}
+
+// flush sends what has been gathered of a chunk up to its position end.
+func (s *Session) flush(g *wire.Gather, end int) {
+	if s.lease != nil && s.phase == PhaseActive {
+		c := s.lease.Conn
+		c.Write(g.Take(end))
+		if c.Queued() > 0 {
+			s.client.Pause() // until OnServerDrained
+		}
+		c.AnswerInvented()
+	}
+	s.loop.KeepOut(g.Out)
+}
+
+// admission says what becomes of a frame of the client's.
+type admission uint8
+
+const (
+	admitForward admission = iota
+	admitDrop              // answered here, or ignored as PostgreSQL would
+	admitWait              // there is no lease yet
+	admitAgain             // the state has changed: judge it again
+)
+
+// admit decides about a frame before it is looked into.
+func (s *Session) admit(typ byte, part wire.Part) admission {
+	switch {
+	case typ == 'X':
+		return admitForward
+	case s.refusing != refuseNothing:
+		return s.admitRefused(typ, part)
+	case s.fenced():
+		return admitWait
+	case s.lease != nil:
+		return admitForward
+	}
+	switch typ {
+	case 'S':
+		s.client.Write(wire.AppendReady(nil, 'I'))
+		return admitDrop
+	case 'H', 'd', 'c', 'f':
+		return admitDrop // nothing to flush; the rest of a COPY that has failed
+	case 'Q', 'P', 'B', 'D', 'C', 'E', 'F':
+	default:
+		return admitForward // for handle to refuse
+	}
+	switch {
+	case s.acquire():
+		return admitForward
+	case s.phase == PhaseWaiting:
+		return admitWait
+	case s.phase == PhaseClosed:
+		return admitDrop
+	}
+	return admitAgain
+}
+
+func (s *Session) admitRefused(typ byte, part wire.Part) admission {
+	if s.refusing == refuseNext {
+		switch typ {
+		case 'Q', 'F':
+			s.refusing = refuseToTail
+		case 'H', 'd', 'c', 'f', 'S':
+		default:
+			s.refusing = refuseToSync
+		}
+	}
+	return admitDrop
+}
+
+// endRefusal is called at the end of each frame that was dropped.
+func (s *Session) endRefusal(typ byte) {
+	if s.refusing == refuseToTail || s.refusing != refuseNothing && typ == 'S' {
+		s.refusing = refuseNothing
+		s.client.Write(wire.AppendReady(nil, 'I'))
+	}
+}
+
+// handle looks into the frame at off, of which n bytes are at hand, and notes what it owes and does. It reports false
+// when the session has ended.
+func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) bool {
+	if typ == 'X' {
+		s.flush(g, off)
+		s.graceful = true
+		s.end(EndTerminate)
+		return false
+	}
+	if s.carry != "" {
+		g.Insert(off, s.takeCarry(nil))
+	}
+	switch typ {
+	case 'Q':
+		s.onQuery(g.In[off+wire.HeaderSize:off+n], part)
+	case 'P', 'B', 'D', 'C':
+		return s.onStatement(g, typ, off, n, part)
+	case 'E':
+		s.owe(sessionstate.KindExecute)
+	case 'S':
+		s.owe(sessionstate.KindSync)
+	case 'H', 'd':
+	case 'c', 'f':
+		s.owe(sessionstate.KindCopyEnd)
+	case 'F':
+		s.onFunctionCall(g.In[off+wire.HeaderSize : off+n])
+	default:
+		s.flush(g, off)
+		s.endWith(EndProtocol, protocolViolation("invalid frontend message type %d", typ))
+		return false
+	}
+	return true
+}
+
+func (s *Session) owe(k sessionstate.Kind) {
+	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: k})
+}
+
+func (s *Session) onQuery(body []byte, part wire.Part) {
+	s.owe(sessionstate.KindQuery)
+	s.unnamed.state = unnamedNone // PostgreSQL drops it at every simple Query
+	s.lease.Conn.Unnamed = nil
+	s.pins &^= sessionstate.PinUnnamed
+	if part == wire.Head {
+		s.beginLarge(body, largeQuery)
+		return
+	}
+	s.pins |= sessionstate.PinsOf(sessionstate.Scan(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
+}
+
+// harmlessCalls are the functions that libpq calls by the fast path: large objects, whose descriptors live in a
+// transaction (lo_open … lo_truncate64, pg_proc.dat).
+var harmlessCalls = map[uint32]bool{
+	715: true, 764: true, 765: true, 767: true, 952: true, 953: true, 954: true, 955: true, 956: true, 957: true, 958: true,
+	964: true, 1004: true, 3170: true, 3171: true, 3172: true,
+}
+
+func (s *Session) onFunctionCall(body []byte) {
+	s.owe(sessionstate.KindCall)
+	if len(body) < 4 || !harmlessCalls[binary.BigEndian.Uint32(body)] {
+		s.pins |= sessionstate.PinFunctionCall
+	}
+}
+
+// OnTag implements backend.Borrower.
+func (s *Session) OnTag(tag []byte) {
+	if len(tag) < 7 || tag[0] != 'D' && tag[0] != 'C' {
+		return
+	}
+	switch string(tag) {
+	case "DISCARD ALL":
+		s.lease.Conn.Settings = nil // the client's own come back in front of its next request
+		s.carry = sessionstate.Carry(nil, s.req.Settings)
+		s.forgetPrepared()
+	case "DEALLOCATE ALL":
+		s.forgetPrepared()
+	}
+	s.pins = s.pins.AfterTag(string(tag))
+}
+
+// OnCarried implements backend.Borrower.
+func (s *Session) OnCarried(dst []byte) []byte {
+	now := s.lease.Conn.Reported(&s.srv.interner)
+	if !s.greeted {
+		s.srv.welcomes.put(s.pool, s.req.Settings, now)
+		s.greet(now)
+		return dst
+	}
+	sessionstate.Changed(s.reported, now, func(p sessionstate.Setting) {
+		dst = wire.AppendParameterStatus(dst, p.Name, p.Value)
+	})
+	s.reported = now
+	return dst
+}
+
+// tellReported tells the client which reported parameters differ on the server session it now has.
+func (s *Session) tellReported() {
+	if s.greeted && s.lease.Conn.Reported(&s.srv.interner) != s.reported {
+		s.client.Write(s.OnCarried(nil))
+	}
+}
+
+// OnCarryFailed implements backend.Borrower.
+func (s *Session) OnCarryFailed(body []byte) bool {
+	s.carryBad = true
+	response := &pgproto3.ErrorResponse{}
+	if err := response.Decode(body); err != nil {
+		return false
+	}
+	alone := !s.greeted
+	s.endWith(EndRefused, &backend.ServerError{Response: response})
+	return alone
+}
+
+// OnSettled implements backend.Borrower: the server owes nothing, and here alone the session may give it up.
+func (s *Session) OnSettled() {
+	c := s.lease.Conn
+	if !s.greeted {
+		now := c.Reported(&s.srv.interner)
+		s.srv.welcomes.put(s.pool, s.req.Settings, now)
+		s.greet(now)
+	}
+	switch sessionstate.Decide(sessionstate.Facts{
+		Idle: c.Idle() && !s.halfSent, Status: c.Status(), Boundary: s.boundary, Pins: s.pins,
+		Fenced: c.Cancelling(), More: len(s.pending) > 0, Tainted: c.Unsure(),
+	}) {
+	case sessionstate.Keep:
+		if s.leaving && c.Idle() && c.Status() == 'I' {
+			s.leave()
+		}
+		return
+	case sessionstate.Release:
+		s.letGo().Release()
+	case sessionstate.Clean:
+		unresettable := s.pins.Unresettable()
+		s.pins = 0
+		if l := s.letGo(); unresettable {
+			l.Conn.Lend(nil)
+			l.Conn.Retire(backend.RetireUnresettable)
+		} else {
+			l.Reclaim(true, false, false)
+		}
+	case sessionstate.Retire:
+		l := s.letGo()
+		l.Conn.Lend(nil)
+		l.Conn.Retire(backend.RetireCancelUnsure)
+	}
+	s.proceed()
+}
+
+// letGo ends the session's hold on its lease, which the caller then gives back.
+func (s *Session) letGo() *pool.Lease {
+	l := s.lease
+	s.reported = l.Conn.Reported(&s.srv.interner) // every change of it has passed through to the client
+	s.lease, s.carry = nil, ""
+	s.enter(PhaseIdle)
+	return l
+}
+
+// OnCancelConfirmed implements backend.Borrower.
+func (s *Session) OnCancelConfirmed() {
+	if s.phase == PhaseActive {
+		s.proceedWithLease()
+	}
+}
+
+// OnServerLost implements backend.Borrower. A client that depended on the server session learns the truth; what
+// PostgreSQL said itself before it went has been passed on already.
+func (s *Session) OnServerLost(reason backend.RetireReason) {
+	c := s.lease.Conn
+	depends := !c.Replies.Idle() || c.Status() != 'I' || s.pins != 0 || s.halfSent || !s.greeted ||
+		s.boundary == sessionstate.BoundarySession
+	s.lease, s.carry = nil, ""
+	s.enter(PhaseIdle)
+	if !depends {
+		s.proceed()
+		return
+	}
+	s.endWith(EndServerLost, &Refusal{
+		Code:    codeConnectionFailure,
+		Message: "the server session was lost",
+		Hint:    "PostgreSQL closed it or cannot be reached (" + reason.String() + "). Whether the last statement took effect is not known; connect again.",
+	})
+}

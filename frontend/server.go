@@ -1,0 +1,410 @@
+// Package frontend is the clients' side: listeners, start-up, proof of identity, and the life of a session while it
+// relays between its client and the server session that it is lent.
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pooler/backend"
+	"pooler/config"
+	"pooler/internal/loop"
+	"pooler/internal/sessionstate"
+	"pooler/pool"
+)
+
+// Server accepts clients and owns their sessions.
+type Server struct {
+	log        *slog.Logger
+	loops      []*loop.Loop
+	pools      *pool.Manager
+	settings   atomic.Pointer[current]
+	sessions   sessions
+	welcomes   welcomes
+	interner   sessionstate.Interner
+	statements sessionstate.Statements
+	identities sync.Map // identity → *identity
+	farewell   farewell
+	clients    atomic.Int64 // connected, logged in or not
+	turn       atomic.Uint32
+	gauges     [phases]atomic.Int64
+	counters   counters
+	draining   atomic.Bool
+
+	greeters greeters // of the first loop, which accepts
+
+	mu         sync.Mutex // guards what is below
+	listeners  []listener
+	ticking    chan struct{}         // closed to end the watch over slow logins
+	connected  map[net.Conn]struct{} // proving who they are, so that shutdown can break them off
+	background sync.WaitGroup        // goroutines of the server
+}
+
+// listener is one address: the socket, and what accepts on it.
+type listener struct {
+	socket    net.Listener
+	accepting *loop.Listener
+}
+
+// current is the configuration in force and what follows from it.
+type current struct {
+	cfg         *config.Config
+	credentials *credentials
+}
+
+// New makes a server whose sessions live on loops. It accepts nobody before Listen.
+func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.Logger) (*Server, error) {
+	srv := &Server{log: log, loops: loops, pools: pools, connected: map[net.Conn]struct{}{}}
+	if err := srv.Configure(cfg); err != nil {
+		return nil, err
+	}
+	return srv, nil
+}
+
+// Configure puts cfg in force for new clients, and for the pools there are. It reads auth_file, and on an error
+// nothing has changed.
+func (srv *Server) Configure(cfg *config.Config) error {
+	cr := &credentials{method: cfg.AuthType, scram: newScramKeys()}
+	if cfg.AuthType != config.AuthTrust {
+		file, err := config.LoadAuthFile(cfg.AuthFile)
+		if err != nil {
+			return fmt.Errorf("auth_file: %w", err)
+		}
+		for _, w := range file.Warnings {
+			srv.log.Warn("auth_file wants a look", "warning", w) //nolint:sloglint // no context at start-up
+		}
+		cr.file = file
+	}
+	srv.settings.Store(&current{cfg: cfg, credentials: cr})
+	srv.keepAlive(cfg.TCP())
+	srv.pools.Reconfigure(func(k pool.Key) (config.Pool, bool) { return srv.poolConfig(k.Database, k.User) })
+	return nil
+}
+
+// keepAlive puts keepalive settings in force for clients that connect from now on.
+func (srv *Server) keepAlive(tcp config.TCP) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for _, l := range srv.listeners {
+		if err := backend.SetKeepalive(l.socket, tcp); err != nil {
+			srv.log.Warn("keepalive is not set for new clients", "error", err) //nolint:sloglint // no context
+		}
+	}
+}
+
+// poolConfig is the configuration of a pool, with the password to log in to PostgreSQL.
+func (srv *Server) poolConfig(database, user string) (config.Pool, bool) {
+	now := srv.settings.Load()
+	cfg, ok := now.cfg.Pool(database, user)
+	if ok {
+		cfg.ServerPassword = now.credentials.serverPassword(cfg)
+	}
+	return cfg, ok
+}
+
+// Listen opens the configured addresses and begins to accept. On an error everything opened is closed again.
+func (srv *Server) Listen() error {
+	cfg := srv.settings.Load().cfg
+	srv.ticking = make(chan struct{})
+	srv.background.Go(func() { srv.watchLogins(srv.ticking) })
+	for _, addr := range cfg.Listen() {
+		if err := srv.listen("tcp", addr); err != nil {
+			srv.closeListeners()
+			return err
+		}
+	}
+	if cfg.UnixSocketDir != "" {
+		path := filepath.Join(cfg.UnixSocketDir, ".s.PGSQL."+strconv.Itoa(cfg.ListenPort))
+		if err := srv.listenUnix(path, os.FileMode(cfg.UnixSocketMode)); err != nil {
+			srv.closeListeners()
+			return err
+		}
+	}
+	return nil
+}
+
+// listenUnix replaces a socket that a pooler which is gone has left behind, but not one that is in use.
+func (srv *Server) listenUnix(path string, mode os.FileMode) error {
+	if nc, err := net.Dial("unix", path); err == nil {
+		_ = nc.Close()
+		return fmt.Errorf("listen on %s: another server is using it", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		_ = os.Remove(path)
+	}
+	if err := srv.listen("unix", path); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return fmt.Errorf("unix_socket_mode: %w", err)
+	}
+	return nil
+}
+
+func (srv *Server) listen(network, addr string) error {
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false) // it knows neither all keepalive options nor TCP_USER_TIMEOUT
+	socket, err := lc.Listen(context.Background(), network, addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	fd, err := loop.DupFd(socket)
+	if err == nil {
+		err = backend.SetKeepalive(socket, srv.settings.Load().cfg.TCP())
+	}
+	if err != nil {
+		_ = socket.Close()
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	accepts := srv.loops[0]
+	result := make(chan error, 1)
+	accepts.Post(func() {
+		ln, err := accepts.Listen(fd, func(fd int, remote netip.AddrPort) { srv.greet(accepts, fd, remote) }, srv.acceptFailed)
+		if err == nil {
+			srv.mu.Lock()
+			srv.listeners = append(srv.listeners, listener{socket, ln})
+			srv.mu.Unlock()
+		}
+		result <- err
+	})
+	if err := <-result; err != nil {
+		_ = socket.Close()
+		closeFd(fd)
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return nil
+}
+
+// acceptFailed: out of descriptors, most likely. Those connected go on, those who knock wait in the kernel's queue.
+func (srv *Server) acceptFailed(err error) {
+	if srv.counters.acceptErrors.Add(1)%1000 == 1 { // it comes again and again until a descriptor is free
+		srv.log.Error("cannot accept a client; is the limit on open files too low?", "error", err) //nolint:sloglint // a loop has no context
+	}
+}
+
+// Addresses is where the server listens.
+func (srv *Server) Addresses() []net.Addr {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	var all []net.Addr
+	for _, l := range srv.listeners {
+		all = append(all, l.socket.Addr())
+	}
+	return all
+}
+
+// unauthenticated is how many clients beyond max_client_conn may be connected to be told that there is no room, or to
+// cancel a statement.
+const unauthenticated = 100
+
+func tooManyClients(limit int) *Refusal {
+	return &Refusal{
+		Code: codeTooManyConnections, Message: "sorry, too many clients already",
+		Hint: fmt.Sprintf("The pooler's limit max_client_conn = %d is reached.", limit),
+	}
+}
+
+// watchLogins ends logins that take too long.
+func (srv *Server) watchLogins(stop <-chan struct{}) {
+	t := time.NewTicker(250 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-t.C:
+			srv.loops[0].Post(func() { srv.expireGreeters(now) })
+		}
+	}
+}
+
+// proving runs f, a login's conversation, in a goroutine of its own, unless the server is stopping.
+func (srv *Server) proving(f func()) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.draining.Load() {
+		return false
+	}
+	srv.background.Go(f)
+	return true
+}
+
+// enterLogin has shutdown know of nc. It reports false when the server is stopping.
+func (srv *Server) enterLogin(nc net.Conn) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.draining.Load() {
+		return false
+	}
+	srv.connected[nc] = struct{}{}
+	return true
+}
+
+func (srv *Server) leaveLogin(nc net.Conn) {
+	srv.mu.Lock()
+	delete(srv.connected, nc)
+	srv.mu.Unlock()
+}
+
+// newSession makes the session that start asks for. It runs on the session's loop.
+func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPort) (*Session, error) {
+	if config.IsConsole(start.database) {
+		return nil, &Refusal{Code: codeFeatureNotSupported, Message: "the admin console is not part of this version", Hint: "Figures are at /metrics, see http_listen."}
+	}
+	cfg, ok := srv.poolConfig(start.database, start.user)
+	if !ok {
+		return nil, &Refusal{
+			Code: codeNoSuchDatabase, Message: fmt.Sprintf("database %q does not exist", start.database),
+			Hint: `The pooler's configuration has neither a table for it nor the fallback [databases."*"].`,
+		}
+	}
+	p, err := srv.pools.Pool(cfg)
+	if err != nil {
+		return nil, err
+	}
+	boundary := cfg.Boundary
+	if start.boundary != config.BoundaryInherit {
+		boundary = start.boundary
+	}
+	s := &Session{
+		srv: srv, loop: l, pool: p, remote: remote, begun: time.Now(),
+		who: srv.identity(start.user, start.database), boundary: boundaries[boundary],
+	}
+	s.walker.Limits = clientLimits
+	s.req = pool.Request{Borrower: s, Loop: l, Settings: srv.interner.Intern(start.settings)}
+	return s, nil
+}
+
+var boundaries = map[config.Boundary]sessionstate.Boundary{
+	config.BoundaryStatement:   sessionstate.BoundaryStatement,
+	config.BoundaryTransaction: sessionstate.BoundaryTransaction,
+	config.BoundarySession:     sessionstate.BoundarySession,
+}
+
+// identity shares the names between the sessions of one user.
+func (srv *Server) identity(user, database string) *identity {
+	own := identity{user: user, database: database}
+	if shared, ok := srv.identities.Load(own); ok {
+		return shared.(*identity) //nolint:errcheck,forcetypeassert // only identities are stored
+	}
+	shared, _ := srv.identities.LoadOrStore(own, &own)
+	return shared.(*identity) //nolint:errcheck,forcetypeassert // only identities are stored
+}
+
+// noteRefusal counts and logs a client that did not get a session.
+func (srv *Server) noteRefusal(remote netip.AddrPort, err error) {
+	var refusal *Refusal
+	told := errors.As(err, &refusal)
+	switch {
+	case !told && errors.Is(err, io.EOF):
+		return
+	case errors.Is(err, os.ErrDeadlineExceeded), told && refusal == errLoginTimeout:
+		srv.counters.loginTimeouts.Add(1)
+	case told && refusal.Code == codeProtocolViolation, errors.Is(err, io.ErrUnexpectedEOF):
+		srv.counters.malformed.Add(1)
+	default:
+		srv.counters.loginsRefused.Add(1)
+	}
+	srv.log.Info("client refused", "remote", from(remote), "error", err) //nolint:sloglint // no context
+}
+
+// from names a client's address for people.
+func from(remote netip.AddrPort) string {
+	if !remote.IsValid() {
+		return "unix"
+	}
+	return remote.String()
+}
+
+func (srv *Server) clientLeft() { srv.clients.Add(-1) }
+
+func (srv *Server) logConnections() bool    { return srv.settings.Load().cfg.LogConnections }
+func (srv *Server) logDisconnections() bool { return srv.settings.Load().cfg.LogDisconnections }
+
+// Shutdown lets nobody in, ends each session as soon as it is between transactions, and after ctx ends the rest.
+// Server sessions are left to the pool. It returns how many sessions had to be broken off.
+func (srv *Server) Shutdown(ctx context.Context) int {
+	srv.mu.Lock()
+	first := !srv.draining.Swap(true)
+	if first && srv.ticking != nil {
+		close(srv.ticking)
+	}
+	srv.mu.Unlock()
+	srv.closeListeners()
+	srv.loops[0].Post(srv.dismissGreeters)
+	srv.each((*Session).drain)
+	srv.waitEmpty(ctx)
+	srv.breakOffLogins()
+	broken := srv.sessions.len()
+	srv.each((*Session).leave)
+	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	srv.waitEmpty(end)
+	srv.background.Wait()
+	return broken
+}
+
+func (srv *Server) dismissGreeters() {
+	for g := srv.greeters.first; g != nil; g = srv.greeters.first {
+		g.leave(&Refusal{Code: codeAdminShutdown, Message: "the pooler is shutting down"})
+	}
+}
+
+func (srv *Server) each(f func(*Session)) {
+	for _, s := range srv.sessions.all() {
+		s.loop.Post(func() { f(s) })
+	}
+}
+
+// waitEmpty waits until no client is left, and reports whether that came before ctx ended.
+func (srv *Server) waitEmpty(ctx context.Context) bool {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for srv.clients.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+			srv.each((*Session).drain) // those that have logged in meanwhile
+		}
+	}
+	return true
+}
+
+func (srv *Server) closeListeners() {
+	srv.mu.Lock()
+	listeners := srv.listeners
+	srv.listeners = nil
+	srv.mu.Unlock()
+	for _, l := range listeners {
+		closed := make(chan struct{})
+		srv.loops[0].Post(func() {
+			l.accepting.Close()
+			close(closed)
+		})
+		<-closed
+		_ = l.socket.Close()
+	}
+}
+
+func (srv *Server) breakOffLogins() {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for nc := range srv.connected {
+		_ = nc.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// Accepting tells whether new clients are let in.
+func (srv *Server) Accepting() bool { return !srv.draining.Load() }

@@ -1,0 +1,327 @@
+package frontend
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"pooler/backend"
+	"pooler/internal/loop"
+	"pooler/internal/sessionstate"
+	"pooler/internal/wire"
+	"pooler/pool"
+)
+
+// Session is one client's life after it has proven who it is. It belongs to one loop for life; only that loop's
+// thread may touch it. It implements loop.Handler for the client's socket and pool.Borrower for the server session
+// that it is lent.
+type Session struct {
+	srv      *Server
+	loop     *loop.Loop
+	client   *loop.Stream
+	pool     *pool.Pool
+	lease    *pool.Lease
+	req      pool.Request
+	reported *sessionstate.Settings // the ParameterStatus values that the client knows
+	names    map[string]*sessionstate.Statement
+	unnamed  unnamedStatement
+	large    *sessionstate.Scanner // scans the statement that is being streamed
+	who      *identity
+	carry    string // SQL to be sent in front of the next request
+	partial  []byte // beginning of a frame that is looked at whole
+	pending  []byte // whole frames, and perhaps a beginning, that wait for a lease
+	walker   wire.Walker
+	pins     sessionstate.PinSet
+	largeTo  largeTarget // what large's result is for
+	begun    time.Time
+	remote   netip.AddrPort
+
+	id       SessionID
+	secret   [secretSize]byte
+	phase    Phase
+	boundary sessionstate.Boundary
+	refusing refusing
+	greeted  bool // the login is complete
+	dropping bool // the frame being streamed is not passed on
+	halfSent bool // the frame being streamed has reached the server in part
+	leaving  bool // the pooler stops: the session ends as soon as it is between transactions
+	graceful bool // the client has said goodbye
+	carryBad bool // what the conn has in force is not known
+	linger   bool // the client is owed last words: the socket is closed only when it has had time to read them
+}
+
+// identity is what many sessions of one user have in common.
+type identity struct {
+	user, database string
+}
+
+// clientLimits: what is looked into is shown whole up to 16 KiB (Parse up to 32), larger statements and COPY data
+// pass in parts.
+var clientLimits = func() *wire.Limits {
+	var l wire.Limits
+	for _, t := range []byte("QBDCEHSFXcf") {
+		l[t] = 16 << 10
+	}
+	l['P'] = 32 << 10
+	return &l
+}()
+
+// maxPending bounds what is kept of a client that waits for a lease, in bytes; it is not read from beyond that.
+const maxPending = loop.ChunkSize
+
+// start begins the session on its loop. early is what the client has sent behind its login already.
+func (s *Session) start(client *loop.Stream, early []byte) {
+	s.client = client
+	client.SetHandler(s)
+	s.srv.sessions.add(s)
+	s.srv.gauges[s.phase].Add(1)
+	if s.srv.logConnections() {
+		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote))...) //nolint:sloglint // a loop has no context
+	}
+	s.pending = append(s.pending, early...)
+	if known := s.srv.welcomes.get(s.pool, s.req.Settings); known != nil {
+		s.greet(known)
+		s.enter(PhaseIdle)
+		s.proceed()
+		return
+	}
+	if s.acquire() {
+		s.proceedWithLease()
+	}
+}
+
+// greet ends the login: the client is told its parameters and its cancel key.
+func (s *Session) greet(reported *sessionstate.Settings) {
+	s.greeted, s.reported = true, reported
+	out := append(s.loop.Out(), 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	for _, p := range reported.List() {
+		out = wire.AppendParameterStatus(out, p.Name, p.Value)
+	}
+	out = appendKeyData(out, s.id, s.secret)
+	out = wire.AppendReady(out, 'I')
+	s.client.Write(out)
+	s.loop.KeepOut(out)
+	s.srv.counters.logins.Add(1)
+}
+
+// enter is the only place that changes the phase.
+func (s *Session) enter(next Phase) {
+	if s.phase == next {
+		return
+	}
+	if !s.phase.mayBecome(next) {
+		panic("bug: session goes from " + s.phase.String() + " to " + next.String())
+	}
+	s.srv.gauges[s.phase].Add(-1)
+	s.srv.gauges[next].Add(1)
+	s.phase = next
+}
+
+// acquire asks the pool for a lease. It reports whether the session has one now; if not it waits, or was refused.
+func (s *Session) acquire() bool {
+	l, err := s.pool.Acquire(&s.req)
+	switch {
+	case err != nil:
+		s.refuse(err)
+		return false
+	case l == nil:
+		s.enter(PhaseWaiting)
+		return false
+	}
+	s.hold(l)
+	return true
+}
+
+// hold takes the lease and sees to it that the client's settings will be in force.
+func (s *Session) hold(l *pool.Lease) {
+	s.lease = l
+	s.enter(PhaseActive)
+	if s.carry = sessionstate.Carry(l.Conn.Settings, s.req.Settings); s.carry == "" {
+		s.tellReported()
+	} else if !s.greeted {
+		l.Conn.Write(s.takeCarry(nil))
+	}
+}
+
+// takeCarry appends the request that puts the client's settings in force. Its answer is nobody's.
+func (s *Session) takeCarry(dst []byte) []byte {
+	c := s.lease.Conn
+	c.Settings = s.req.Settings
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Swallow})
+	dst = wire.AppendQuery(dst, s.carry)
+	s.carry = ""
+	s.srv.counters.carries.Add(1)
+	return dst
+}
+
+// Lent implements pool.Borrower.
+func (s *Session) Lent(l *pool.Lease) {
+	if s.phase == PhaseClosed {
+		l.Release()
+		return
+	}
+	s.hold(l)
+	s.proceedWithLease()
+}
+
+// proceedWithLease goes on once there is a lease. A login that has nothing to carry is complete at once.
+func (s *Session) proceedWithLease() {
+	if !s.greeted {
+		if s.lease.Conn.Replies.Idle() {
+			s.OnSettled()
+		}
+		return
+	}
+	s.proceed()
+	if s.phase == PhaseActive && s.lease.Conn.Replies.Idle() {
+		s.OnSettled()
+	}
+}
+
+// Refused implements pool.Borrower.
+func (s *Session) Refused(err error) {
+	if s.phase == PhaseWaiting {
+		s.refuse(err)
+	}
+}
+
+// StillWaiting implements pool.Borrower.
+func (s *Session) StillWaiting(ahead int, waited time.Duration) {
+	if s.phase != PhaseWaiting || !s.greeted {
+		return
+	}
+	s.client.Write(waitNotice(ahead, waited))
+}
+
+// refuse answers, in place of a server session that is not to be had, with err. A client that has logged in stays
+// connected; its request is skipped as PostgreSQL would after an error.
+func (s *Session) refuse(err error) {
+	s.srv.counters.refused.Add(1)
+	if !s.greeted {
+		s.endWith(EndRefused, err)
+		return
+	}
+	s.client.Write(toErrorResponse("ERROR", err))
+	s.refusing = refuseNext
+	s.enter(PhaseIdle)
+	s.proceed()
+}
+
+// proceed goes on with what the client had sent before it had to wait.
+func (s *Session) proceed() {
+	b := s.pending
+	s.pending = nil
+	if len(b) > 0 {
+		s.relay(b)
+	}
+	if s.phase != PhaseClosed && len(s.pending) == 0 && (s.lease == nil || s.lease.Conn.Queued() == 0) {
+		s.client.Resume()
+	}
+	if s.leaving && s.phase == PhaseIdle {
+		s.leave()
+	}
+}
+
+// onCancel carries out a cancel request of this session's client: what runs is cancelled on its server session, what
+// waits is answered here. An idle client's is ignored, as PostgreSQL does.
+func (s *Session) onCancel() {
+	switch {
+	case s.phase == PhaseWaiting && s.greeted && s.pool.Withdraw(&s.req):
+		s.refuse(&Refusal{Code: codeQueryCanceled, Message: "canceling statement due to user request"})
+	case s.phase == PhaseActive && !s.lease.Conn.Replies.Idle():
+		s.lease.Conn.Cancel()
+	}
+}
+
+// leave ends a session that is between transactions because the pooler stops.
+func (s *Session) leave() {
+	s.endWith(EndShutdown, &Refusal{Code: codeAdminShutdown, Message: "terminating connection due to administrator command"})
+}
+
+// drain has the session end as soon as it is between transactions.
+func (s *Session) drain() {
+	if s.phase == PhaseClosed || s.leaving {
+		return
+	}
+	s.leaving = true
+	switch {
+	case s.phase == PhaseIdle:
+		s.leave()
+	case s.phase == PhaseActive && s.lease.Conn.Idle() && s.lease.Conn.Status() == 'I':
+		s.leave()
+	}
+}
+
+// endWith tells the client why, with FATAL, and ends the session.
+func (s *Session) endWith(reason EndReason, err error) {
+	if s.phase == PhaseClosed {
+		return
+	}
+	var out []byte
+	if !s.greeted {
+		out = append(out, 'R', 0, 0, 0, 8, 0, 0, 0, 0) // PostgreSQL, too, says who you are before it says no
+	}
+	s.client.Write(append(out, toErrorResponse("FATAL", err)...))
+	s.linger = true
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || refusal.Cause != nil {
+		s.srv.log.Warn("client refused", s.logArgs("error", err)...) //nolint:sloglint // a loop has no context
+	}
+	s.end(reason)
+}
+
+// end is the only way a session ends. The server session, if it holds one, is brought back whatever state it is in.
+func (s *Session) end(reason EndReason) {
+	if s.phase == PhaseClosed {
+		return
+	}
+	if s.phase == PhaseWaiting {
+		s.pool.Withdraw(&s.req)
+	}
+	s.enter(PhaseClosed)
+	if l := s.lease; l != nil {
+		s.lease = nil
+		s.giveBack(l)
+	}
+	s.forgetStatements()
+	s.partial, s.pending, s.unnamed = nil, nil, unnamedStatement{}
+	s.srv.farewell.close(s.client, s.linger)
+	s.srv.sessions.remove(s)
+	s.srv.gauges[PhaseClosed].Add(-1)
+	s.srv.clientLeft()
+	s.srv.counters.ends[reason].Add(1)
+	if s.srv.logDisconnections() {
+		s.srv.log.Info("session ended", s.logArgs("reason", reason.String(), "duration", time.Since(s.begun).Round(time.Millisecond).String())...) //nolint:sloglint // a loop has no context
+	}
+}
+
+// giveBack returns the lease of a session that ends.
+func (s *Session) giveBack(l *pool.Lease) {
+	c := l.Conn
+	cancel := !s.graceful
+	dirty := s.pins != 0 || s.carryBad || s.boundary == sessionstate.BoundarySession
+	if s.pins.Unresettable() {
+		if cancel && !c.Replies.Idle() {
+			c.Cancel()
+		}
+		c.Lend(nil)
+		c.Retire(backend.RetireUnresettable)
+		return
+	}
+	l.Reclaim(dirty, cancel, s.halfSent)
+}
+
+// OnPanic implements loop.Handler.
+func (s *Session) OnPanic(any) {
+	if l := s.lease; l != nil {
+		s.lease = nil
+		l.Conn.Lend(nil)
+		l.Conn.Retire(backend.RetirePanic)
+	}
+	s.end(EndPanic)
+}
+
+func (s *Session) logArgs(more ...any) []any {
+	return append([]any{slog.Uint64("session_id", uint64(s.id)), slog.String("user", s.who.user), slog.String("database", s.who.database)}, more...)
+}

@@ -1,0 +1,51 @@
+package frontend
+
+import "sync/atomic"
+
+// counters count what has happened since the start.
+type counters struct {
+	accepted, turnedAway, malformed      atomic.Uint64
+	acceptErrors                         atomic.Uint64
+	logins, loginsRefused, loginTimeouts atomic.Uint64
+	refused                              atomic.Uint64
+	cancels, cancelsUnknown              atomic.Uint64
+	carries, prepares                    atomic.Uint64
+	ends                                 [endReasons]atomic.Uint64
+}
+
+// Stat is a snapshot of the clients' side.
+type Stat struct {
+	Clients         int64             // connected, logged in or not
+	Sessions        map[string]int64  // logged in, by phase
+	Accepted        uint64            // connections
+	TurnedAway      uint64            // of those, closed at once: far beyond max_client_conn
+	Malformed       uint64            // of those, that did not speak the protocol
+	Logins          uint64            // completed
+	LoginsRefused   uint64            // wrong password, no such database, no room
+	LoginTimeouts   uint64            // client_login_timeout
+	RequestsRefused uint64            // no server session to be had in time, or cancelled in the queue
+	Cancels         uint64            // cancel requests with a right key
+	CancelsUnknown  uint64            // with a wrong one
+	Carries         uint64            // times that settings were put in force on another server session
+	Prepares        uint64            // statements prepared again on another server session
+	Ends            map[string]uint64 // sessions ended, by reason
+}
+
+// Stat takes a snapshot.
+func (srv *Server) Stat() Stat {
+	c := &srv.counters
+	st := Stat{
+		Clients: srv.clients.Load(), Sessions: map[string]int64{}, Ends: map[string]uint64{},
+		Accepted: c.accepted.Load(), TurnedAway: c.turnedAway.Load(), Malformed: c.malformed.Load(),
+		Logins: c.logins.Load(), LoginsRefused: c.loginsRefused.Load(), LoginTimeouts: c.loginTimeouts.Load(),
+		RequestsRefused: c.refused.Load(), Cancels: c.cancels.Load(), CancelsUnknown: c.cancelsUnknown.Load(),
+		Carries: c.carries.Load(), Prepares: c.prepares.Load(),
+	}
+	for p := range PhaseClosed {
+		st.Sessions[p.String()] = srv.gauges[p].Load()
+	}
+	for r := range endReasons {
+		st.Ends[r.String()] = c.ends[r].Load()
+	}
+	return st
+}

@@ -1,0 +1,207 @@
+// Package loop is the relay plane's machinery: an event loop on epoll, streams that never block, and a mailbox
+// by which other goroutines reach a loop. It knows nothing of PostgreSQL.
+package loop
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// ChunkSize is how much a loop reads from a socket at once, in bytes. All streams of a loop share one buffer of
+// this size, so an idle connection owns none.
+const ChunkSize = 64 << 10
+
+// Loop runs the handlers of its streams, one at a time, on one OS thread. Everything that belongs to a loop is
+// touched by that thread alone and needs no lock; Post is the only method that other goroutines may call.
+type Loop struct {
+	log     *slog.Logger
+	epoll   int
+	wake    int       // eventfd that ends a blocking wait when mail arrives
+	streams []*Stream // by descriptor
+	events  []unix.EpollEvent
+	chunk   []byte
+	out     []byte
+	spare   [][]byte // buffers for queued output, at most maxSpare kept
+	done    chan struct{}
+	stopped bool
+	panics  atomic.Uint64
+
+	mu    sync.Mutex // guards mail; never held while a letter is run
+	mail  []func()
+	moved []func()    // the other half of the mailbox: being run while mail fills
+	full  atomic.Bool // mail is not empty; lets the loop look without the lock
+}
+
+const (
+	eventsPerWait = 256
+	maxSpare      = 16
+)
+
+// New starts a loop; Stop ends it. It fails when the process has no descriptor left.
+func New(log *slog.Logger) (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create epoll: %w", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		_ = unix.Close(epoll)
+		return nil, fmt.Errorf("create eventfd: %w", err)
+	}
+	l := &Loop{
+		log: log, epoll: epoll, wake: wake,
+		events: make([]unix.EpollEvent, eventsPerWait),
+		chunk:  make([]byte, ChunkSize),
+		done:   make(chan struct{}),
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &ev); err != nil {
+		_ = unix.Close(epoll)
+		_ = unix.Close(wake)
+		return nil, fmt.Errorf("watch eventfd: %w", err)
+	}
+	go l.run()
+	return l, nil
+}
+
+// Post has the loop call f soon, in the order of the posts. It never blocks. After Stop f is not called.
+func (l *Loop) Post(f func()) {
+	l.mu.Lock()
+	first := len(l.mail) == 0
+	l.mail = append(l.mail, f)
+	l.full.Store(true)
+	l.mu.Unlock()
+	if first {
+		one := [8]byte{1}
+		_, _ = unix.Write(l.wake, one[:]) // fails only when the counter is full, and then the loop is awake anyway
+	}
+}
+
+// Stop ends the loop after the mail posted so far and waits for it. Streams still open are closed.
+func (l *Loop) Stop() {
+	l.Post(func() { l.stopped = true })
+	<-l.done
+}
+
+// Panics is how many handlers have panicked; each ended its own session only.
+func (l *Loop) Panics() uint64 { return l.panics.Load() }
+
+// Chunk is the loop's shared read buffer, valid until the handler that uses it returns.
+func (l *Loop) Chunk() []byte { return l.chunk }
+
+// Out is an empty scratch buffer for output that cannot be written as it was read; give it back grown with KeepOut.
+func (l *Loop) Out() []byte { return l.out[:0] }
+
+// KeepOut keeps b, which began as Out, for the next use, unless it has grown beyond reason.
+func (l *Loop) KeepOut(b []byte) {
+	if cap(b) <= 4*ChunkSize {
+		l.out = b
+	}
+}
+
+func (l *Loop) run() {
+	runtime.LockOSThread()
+	defer close(l.done)
+	for !l.stopped {
+		for _, ev := range l.events[:l.wait()] {
+			if int(ev.Fd) == l.wake {
+				var b [8]byte
+				_, _ = unix.Read(l.wake, b[:])
+				continue
+			}
+			if s := l.streams[ev.Fd]; s != nil {
+				l.dispatch(s, ev.Events)
+			}
+		}
+		// After the batch, never within it: a descriptor closed in the batch may come back as another stream by mail.
+		if l.full.Load() {
+			l.deliver()
+		}
+	}
+	l.closeAll()
+}
+
+// wait looks without blocking first: under load there is nearly always something, and a raw look costs no
+// hand-off to Go's scheduler.
+func (l *Loop) wait() int {
+	if n := pollNow(l.epoll, l.events); n > 0 {
+		return n
+	}
+	n, err := unix.EpollWait(l.epoll, l.events, -1)
+	if err != nil {
+		return 0 // EINTR: Go's own signals
+	}
+	return n
+}
+
+func (l *Loop) dispatch(s *Stream, events uint32) {
+	defer l.contain(s.handler)
+	s.ready(events)
+}
+
+func (l *Loop) deliver() {
+	l.mu.Lock()
+	l.mail, l.moved = l.moved[:0], l.mail
+	l.full.Store(false)
+	l.mu.Unlock()
+	for i, f := range l.moved {
+		l.moved[i] = nil
+		l.runLetter(f)
+	}
+}
+
+func (l *Loop) runLetter(f func()) {
+	defer l.contain(nil)
+	f()
+}
+
+// contain keeps a bug in one session from ending the others: the panic is logged and its handler told.
+func (l *Loop) contain(h Handler) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	l.panics.Add(1)
+	l.log.Error("bug: a connection's handler panicked; that connection is closed, please report this", //nolint:sloglint // a loop has no context
+		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	if h == nil {
+		return
+	}
+	defer func() {
+		if again := recover(); again != nil {
+			l.log.Error("bug: closing a connection after a panic panicked", "panic", fmt.Sprint(again)) //nolint:sloglint // a loop has no context
+		}
+	}()
+	h.OnPanic(v)
+}
+
+func (l *Loop) closeAll() {
+	for _, s := range l.streams {
+		if s != nil {
+			s.Close()
+		}
+	}
+	_ = unix.Close(l.epoll)
+	_ = unix.Close(l.wake)
+}
+
+func (l *Loop) buffer() []byte {
+	if n := len(l.spare); n > 0 {
+		b := l.spare[n-1]
+		l.spare = l.spare[:n-1]
+		return b
+	}
+	return make([]byte, 0, ChunkSize)
+}
+
+func (l *Loop) recycle(b []byte) {
+	if len(l.spare) < maxSpare && cap(b) <= 2*ChunkSize {
+		l.spare = append(l.spare, b[:0])
+	}
+}

@@ -1,0 +1,78 @@
+package sessionstate
+
+import "strings"
+
+// PinSet is a set of reasons why a server session cannot leave its client. Most are effects of its statements.
+type PinSet uint64
+
+// Reasons that are no effect of a text; those that are have the Effect's own bit.
+const (
+	PinUnnamed      PinSet = 1 << (iota + 40) // an unnamed statement too large to carry
+	PinLargeName                              // a named statement too large to carry
+	PinFunctionCall                           // a fast-path function call outside the known-harmless ones
+	PinCopyPartial                            // COPY data half sent
+)
+
+// pinning are the effects that leave something behind; the others end state.
+const pinning = EffectSettings | EffectRole | EffectPrepare | EffectHoldCursor | EffectTemp | EffectAdvisoryLock |
+	EffectListen | EffectSequence | EffectSeed | EffectLoad | EffectForeign | EffectUnknown
+
+// resetless are the effects that DISCARD ALL does not undo: the server session is replaced after them
+// (shared/reference/drcp.md 5.2, measured). What is unknown may be one of them.
+const resetless = EffectSeed | EffectLoad | EffectForeign | EffectUnknown
+
+// PinsOf returns the pins that a statement with effects e leads to.
+func PinsOf(e Effect) PinSet { return PinSet(e & pinning) }
+
+// Unresettable tells whether DISCARD ALL would leave something of p behind.
+func (p PinSet) Unresettable() bool { return p&PinSet(resetless) != 0 }
+
+// AfterTag returns what remains of p after a statement with the given command tag has ended outside a transaction.
+func (p PinSet) AfterTag(tag string) PinSet {
+	switch tag {
+	case "DISCARD ALL":
+		return p & PinSet(resetless)
+	case "DISCARD TEMP":
+		return p &^ PinSet(EffectTemp)
+	case "DISCARD SEQUENCES":
+		return p &^ PinSet(EffectSequence)
+	case "DEALLOCATE ALL":
+		return p &^ PinSet(EffectPrepare)
+	case "CLOSE CURSOR ALL":
+		return p &^ PinSet(EffectHoldCursor)
+	}
+	return p
+}
+
+// String lists the reasons, most telling first, for operators.
+func (p PinSet) String() string {
+	var why []string
+	for _, n := range pinNames {
+		if p&n.pin != 0 {
+			why = append(why, n.name)
+		}
+	}
+	return strings.Join(why, ",")
+}
+
+var pinNames = []struct {
+	pin  PinSet
+	name string
+}{
+	{PinSet(EffectTemp), "temporary_object"},
+	{PinSet(EffectAdvisoryLock), "advisory_lock"},
+	{PinSet(EffectListen), "listen"},
+	{PinSet(EffectHoldCursor), "hold_cursor"},
+	{PinSet(EffectPrepare), "sql_prepare"},
+	{PinSet(EffectSettings), "setting"},
+	{PinSet(EffectRole), "role"},
+	{PinSet(EffectSequence), "sequence"},
+	{PinSet(EffectSeed), "setseed"},
+	{PinSet(EffectLoad), "load"},
+	{PinSet(EffectForeign), "foreign_connection"},
+	{PinSet(EffectUnknown), "unknown_function"},
+	{PinUnnamed, "large_unnamed_statement"},
+	{PinLargeName, "large_statement"},
+	{PinFunctionCall, "function_call"},
+	{PinCopyPartial, "copy"},
+}

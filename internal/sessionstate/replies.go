@@ -1,0 +1,286 @@
+package sessionstate
+
+// Kind is the kind of request whose reply is owed.
+type Kind uint8
+
+// The kinds of request. KindQuery, KindCall and KindSync are answered by ReadyForQuery at their end.
+const (
+	KindQuery    Kind = iota // Query
+	KindCall                 // FunctionCall
+	KindSync                 // Sync
+	KindParse                // Parse
+	KindBind                 // Bind
+	KindDescribe             // Describe
+	KindExecute              // Execute
+	KindClose                // Close
+	KindCopyEnd              // CopyDone or CopyFail: has no reply of its own, only marks where COPY input ends
+)
+
+func (k Kind) endsWithReady() bool { return k <= KindSync }
+
+// Action says what becomes of the answer to a request.
+type Action uint8
+
+// The actions.
+const (
+	Forward     Action = iota // the client asked: it gets the answer
+	Swallow                   // the pooler asked for itself: nobody gets the answer
+	SwallowDone               // the pooler asked on the client's behalf: only an error is the client's
+	Invent                    // nothing was sent to the server: the pooler answers, in its turn
+	Replace                   // an error was provoked on the server, and the client is told the true one instead
+	Disowned                  // the client that asked has gone: nobody gets the answer, nor the error
+)
+
+// Entry is one reply owed.
+type Entry struct {
+	Kind   Kind
+	Action Action
+	Name   string     // Parse, Close: the client's name for the statement
+	Stmt   *Statement // Parse, Close: the statement that the request defines or ends
+	Refuse Refusal    // Replace: what the client is told
+	Failed bool       // among the dropped: it is the one that failed, not one skipped after it
+}
+
+// Refusal is an error of ours that stands in for one provoked on the server.
+type Refusal uint8
+
+// The refusals.
+const (
+	RefuseDuplicate Refusal = iota // 42P05: the client already has a statement of that name
+	RefuseTooMany                  // 53400: the client has as many statements as the pooler keeps for one
+	RefuseNoUnnamed                // 26000: there is no unnamed statement
+)
+
+// Outcome says what to do with a message of the server.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Pass       Outcome = iota // the client's
+	Drop                      // nobody's
+	Substitute                // an error for the client, but another one (Entry.Refuse)
+	Failed                    // nobody's, and a request that the pooler itself made has failed
+	Desync                    // not owed: the conn cannot be trusted any more
+)
+
+// Replies knows what the server still owes, oldest first, and what is to be done with each answer. It does no I/O and
+// reads no clock, so tests and fuzzers drive it with messages alone. It belongs to the loop that owns the conn, hence
+// no lock; messages themselves are never kept.
+type Replies struct {
+	owed     []Entry // from head on
+	head     int
+	dropped  []Entry // requests that the server has skipped since TakeDropped, oldest first
+	open     bool    // extended messages were sent behind the last Sync or Query
+	skipping bool    // the server discards everything up to a Sync that has not been sent yet
+	copyIn   bool    // the server reads COPY data and ignores Sync
+}
+
+// Push notes that a request was sent, or is to be answered in its turn (Invent).
+func (r *Replies) Push(e Entry) {
+	switch {
+	case r.skipping && e.Kind != KindSync:
+		if e.Kind != KindCopyEnd {
+			r.dropped = append(r.dropped, e)
+		}
+		return
+	case e.Kind == KindCopyEnd && r.Len() == 0:
+		return // late end of a COPY that has failed: the server ignores it
+	case e.Kind == KindSync && r.copyIn && !r.copyEndOwed():
+		return // ignored by a server that reads COPY data
+	}
+	if e.Kind.endsWithReady() {
+		r.open, r.skipping = false, false
+	} else if e.Kind != KindCopyEnd {
+		r.open = true
+	}
+	if r.head == len(r.owed) {
+		r.owed, r.head = r.owed[:0], 0
+	}
+	r.owed = append(r.owed, e)
+}
+
+// Settle takes note of one message of the server, by its type, and says whose it is. e is the request it answers,
+// where it answers one.
+func (r *Replies) Settle(typ byte) (o Outcome, e Entry) {
+	if r.head == len(r.owed) {
+		return r.unasked(typ), Entry{}
+	}
+	e = r.owed[r.head]
+	switch typ {
+	case 'D', 'd', 'T', 't', 'H', 'V', 'N', 'S', 'A', 'c':
+		if typ == 'T' && e.Kind == KindDescribe {
+			r.pop()
+		}
+	case 'n':
+		return r.expect(KindDescribe)
+	case '1':
+		return r.expect(KindParse)
+	case '2':
+		return r.expect(KindBind)
+	case '3':
+		return r.expect(KindClose)
+	case 'C', 's', 'I':
+		if e.Kind == KindExecute {
+			r.copyIn = false
+			r.pop()
+		} else if e.Kind != KindQuery {
+			return Desync, e
+		}
+	case 'G':
+		r.beginCopyIn()
+	case 'E':
+		return r.fail(e)
+	case 'Z':
+		if !e.Kind.endsWithReady() {
+			return Desync, e
+		}
+		r.copyIn = false
+		r.pop()
+	default:
+		return Desync, e
+	}
+	return outcomes[e.Action], e
+}
+
+// outcomes: an answer that is no error, by the action of the request it answers.
+var outcomes = [...]Outcome{Forward: Pass, Swallow: Drop, SwallowDone: Drop, Invent: Desync, Replace: Desync, Disowned: Drop}
+
+// unasked judges what a server may say while nothing is owed.
+func (r *Replies) unasked(typ byte) Outcome {
+	switch typ {
+	case 'N', 'S', 'A', 'E':
+		return Pass
+	case 'Z':
+		// A Sync sent into a COPY that had just failed: counted as ignored, answered all the same.
+		if r.open || r.skipping {
+			r.open, r.skipping = false, false
+			return Pass
+		}
+	}
+	return Desync
+}
+
+func (r *Replies) expect(k Kind) (Outcome, Entry) {
+	e := r.owed[r.head]
+	if e.Kind != k {
+		return Desync, e
+	}
+	r.pop()
+	return outcomes[e.Action], e
+}
+
+func (r *Replies) fail(e Entry) (Outcome, Entry) {
+	r.copyIn = false
+	if !e.Kind.endsWithReady() {
+		r.skip()
+	}
+	switch e.Action {
+	case Swallow:
+		return Failed, e
+	case Replace:
+		return Substitute, e
+	case Disowned:
+		return Drop, e
+	case Forward, SwallowDone, Invent:
+	}
+	return Pass, e
+}
+
+// skip drops what the server skips after an error in the extended protocol: everything up to the next Sync.
+func (r *Replies) skip() {
+	r.owed[r.head].Failed = true
+	for r.head < len(r.owed) && r.owed[r.head].Kind != KindSync {
+		if e := r.owed[r.head]; e.Kind != KindCopyEnd {
+			r.dropped = append(r.dropped, e)
+		}
+		r.advance()
+	}
+	if r.head == len(r.owed) {
+		r.skipping, r.open = true, true
+	}
+}
+
+// beginCopyIn: the server now ignores Sync up to CopyDone or CopyFail, so those already sent before it owe nothing
+// (CopyGetData in PostgreSQL's copyfromparse.c).
+func (r *Replies) beginCopyIn() {
+	r.copyIn = true
+	kept := r.head + 1
+	for i := kept; i < len(r.owed); i++ {
+		if r.owed[i].Kind == KindCopyEnd {
+			kept += copy(r.owed[kept:], r.owed[i:])
+			break
+		}
+		if r.owed[i].Kind != KindSync {
+			r.owed[kept] = r.owed[i]
+			kept++
+		}
+	}
+	r.owed = r.owed[:kept]
+	r.open = !r.owed[kept-1].Kind.endsWithReady()
+}
+
+func (r *Replies) copyEndOwed() bool {
+	for _, e := range r.owed[r.head:] {
+		if e.Kind == KindCopyEnd {
+			return true
+		}
+	}
+	return false
+}
+
+// pop ends the oldest entry, and with it the marks of a COPY that it may have been.
+func (r *Replies) pop() {
+	r.advance()
+	for r.head < len(r.owed) && r.owed[r.head].Kind == KindCopyEnd {
+		r.advance()
+	}
+}
+
+func (r *Replies) advance() {
+	r.owed[r.head] = Entry{} // let go of what it names
+	r.head++
+}
+
+// NextInvented returns and ends the oldest entry if it is the pooler's turn to answer it.
+func (r *Replies) NextInvented() (Entry, bool) {
+	if r.head == len(r.owed) || r.owed[r.head].Action != Invent {
+		return Entry{}, false
+	}
+	e := r.owed[r.head]
+	r.pop()
+	return e, true
+}
+
+// Front is the oldest entry. There must be one.
+func (r *Replies) Front() Entry { return r.owed[r.head] }
+
+// Len is how many replies are owed.
+func (r *Replies) Len() int { return len(r.owed) - r.head }
+
+// Idle tells whether the server owes nothing and is not in the middle of a sequence that wants a Sync.
+func (r *Replies) Idle() bool { return r.head == len(r.owed) && !r.open && !r.copyIn }
+
+// NeedsSync tells whether only a Sync would bring the server back to ReadyForQuery.
+func (r *Replies) NeedsSync() bool { return r.open || r.skipping }
+
+// InCopy tells whether the server reads COPY data whose end has not been sent.
+func (r *Replies) InCopy() bool { return r.copyIn && !r.copyEndOwed() }
+
+// HasDropped tells whether TakeDropped has something to say.
+func (r *Replies) HasDropped() bool { return len(r.dropped) > 0 }
+
+// TakeDropped calls undo for each request that the server skipped, youngest first.
+func (r *Replies) TakeDropped(undo func(Entry)) {
+	for i := len(r.dropped) - 1; i >= 0; i-- {
+		undo(r.dropped[i])
+		r.dropped[i] = Entry{}
+	}
+	r.dropped = r.dropped[:0]
+}
+
+// Disown turns every answer still owed to a client that has gone into nobody's.
+func (r *Replies) Disown() {
+	for i := r.head; i < len(r.owed); i++ {
+		r.owed[i].Action = Disowned
+	}
+}

@@ -1,0 +1,91 @@
+package sessionstate
+
+import (
+	"bytes"
+	"strconv"
+	"sync"
+)
+
+// Statement is a prepared statement of the protocol, known by its text and parameter types, whatever names clients
+// give it. It never changes, so every loop may hold it.
+type Statement struct {
+	Name    string // on server sessions, PoolerPrefix and a number
+	Body    []byte // of its Parse message behind the name: text, NUL, parameter types
+	Effects Effect // of its text
+	Private bool   // its text was too large to keep: it lives on one server session and pins that to its client
+	refs    int    // clients and conns that know it; guarded by Statements.mu
+}
+
+// PoolerPrefix begins the names of statements that the pooler prepares on servers.
+const PoolerPrefix = "_pooler_"
+
+// Statements makes equal statements identical, for all clients. It may be used by any goroutine.
+type Statements struct {
+	mu   sync.Mutex
+	all  map[string]*Statement
+	last uint64
+}
+
+// Get returns the statement with the given Parse body, which it copies, and counts one more holder. standardStrings
+// is the session's standard_conforming_strings, by which a new text is scanned.
+func (t *Statements) Get(body []byte, standardStrings bool) *Statement {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.all[string(body)]
+	if s == nil {
+		if t.all == nil {
+			t.all = map[string]*Statement{}
+		}
+		s = t.newLocked()
+		s.Body = append([]byte(nil), body...)
+		s.Effects = Scan(TextOf(s.Body), standardStrings)
+		t.all[string(s.Body)] = s
+	}
+	s.refs++
+	return s
+}
+
+// TextOf is the statement text at the beginning of a Parse body behind the name.
+func TextOf(body []byte) []byte {
+	if i := bytes.IndexByte(body, 0); i >= 0 {
+		return body[:i]
+	}
+	return body
+}
+
+// NewPrivate returns a statement whose text is not kept.
+func (t *Statements) NewPrivate() *Statement {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.newLocked()
+	s.Private, s.refs = true, 1
+	return s
+}
+
+func (t *Statements) newLocked() *Statement {
+	t.last++
+	return &Statement{Name: PoolerPrefix + strconv.FormatUint(t.last, 36)}
+}
+
+// Hold counts one more holder of s.
+func (t *Statements) Hold(s *Statement) {
+	t.mu.Lock()
+	s.refs++
+	t.mu.Unlock()
+}
+
+// Drop counts one holder less; a statement that nobody holds is forgotten.
+func (t *Statements) Drop(s *Statement) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.refs--; s.refs <= 0 && t.all[string(s.Body)] == s {
+		delete(t.all, string(s.Body))
+	}
+}
+
+// Len is how many different texts are kept.
+func (t *Statements) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.all)
+}

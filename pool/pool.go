@@ -1,0 +1,319 @@
+// Package pool decides which server sessions exist and who gets which. puddle holds their existence (opening,
+// counting, closing); the queue, the shelf and the limits are here. It never sees a message of the protocol.
+package pool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/puddle/v2"
+
+	"pooler/backend"
+	"pooler/config"
+)
+
+// Why a wait ended without a server session.
+var (
+	ErrWaitTimeout = errors.New("no server session became free within query_wait_timeout")
+	ErrClosed      = errors.New("the pool is closed")
+)
+
+// DialFunc opens a server session.
+type DialFunc func(ctx context.Context, cfg config.Pool) (*backend.Conn, error)
+
+// Pool is the server sessions of one database and user. Its methods may be called by any loop.
+type Pool struct {
+	log   *slog.Logger
+	clock *clock
+	loops *loopRing
+	conns *puddle.Pool[*Lease] // every resource is acquired while it exists: which one is idle is our affair
+
+	mu         sync.Mutex // guards all below; never held while a borrower or a conn is called
+	cfg        config.Pool
+	generation int // counts changes of cfg that need new server sessions
+	leases     map[*Lease]struct{}
+	shelf      shelf
+	queue      queue
+	opening    int
+	closing    int // retired, not yet ended by PostgreSQL
+	closed     bool
+	failures   int           // logins to PostgreSQL failed in a row
+	failure    error         // the last of them
+	retryAt    time.Duration // no login before this time
+	retired    map[backend.RetireReason]uint64
+	requests   uint64
+	hits       uint64 // requests served by the conn last held or one with the same settings
+	waits      uint64
+	waited     time.Duration
+	timeouts   uint64
+	opened     uint64
+}
+
+func newPool(cfg config.Pool, dial DialFunc, clock *clock, loops *loopRing, log *slog.Logger) (*Pool, error) {
+	p := &Pool{
+		log:   log.With("database", cfg.Database, "user", cfg.User),
+		clock: clock, loops: loops, cfg: cfg,
+		leases: map[*Lease]struct{}{}, retired: map[backend.RetireReason]uint64{},
+	}
+	conns, err := puddle.NewPool(&puddle.Config[*Lease]{
+		Constructor: func(ctx context.Context) (*Lease, error) { return p.dial(ctx, dial) },
+		Destructor:  p.destroy,
+		MaxSize:     1 << 30, // puddle cannot be resized; the limit that counts is cfg.Size
+	})
+	p.conns = conns
+	return p, err
+}
+
+// Acquire lends a conn to r, whose loop must call it. (nil, nil) means that r is queued, first come first served, and
+// hears from its Borrower. The error is why there is none and will be none soon: PostgreSQL's own, or ErrClosed.
+func (p *Pool) Acquire(r *Request) (*Lease, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, ErrClosed
+	}
+	p.requests++
+	l := p.chooseLocked(r)
+	if l == nil {
+		if len(p.leases)+p.opening == 0 && p.clock.now() < p.retryAt {
+			err := p.failure
+			p.mu.Unlock()
+			return nil, err
+		}
+		r.since, r.notified = p.clock.now(), false
+		p.queue.push(r)
+		p.waits++
+		p.growLocked()
+		p.mu.Unlock()
+		return nil, nil
+	}
+	p.shelf.remove(l)
+	owner := l.home
+	l.home = r.Loop
+	p.mu.Unlock()
+	if owner != r.Loop {
+		owner.Post(func() { l.pull(r) })
+		return nil, nil
+	}
+	r.last = l
+	l.Conn.Lend(r.Borrower)
+	return l, nil
+}
+
+// chooseLocked picks an idle conn: the one r held last, else one with its settings, else the most recently used; on
+// r's own loop where there is a choice.
+func (p *Pool) chooseLocked(r *Request) *Lease {
+	if l := r.last; l != nil && l.idle && l.pool == p {
+		p.hits++
+		return l
+	}
+	const look = 16 // idle conns compared at most
+	best, bestScore := (*Lease)(nil), -1
+	for l, n := p.shelf.first, 0; l != nil && n < look && bestScore < 3; l, n = l.next, n+1 {
+		score := 0
+		if l.home == r.Loop {
+			score = 2
+		}
+		if l.Conn.Settings == r.Settings {
+			score++
+		}
+		if score > bestScore {
+			best, bestScore = l, score
+		}
+	}
+	if bestScore&1 == 1 {
+		p.hits++
+	}
+	return best
+}
+
+// Withdraw takes r out of the queue. It reports false when r is not queued: then Lent or Refused is on its way, or
+// nothing was asked.
+func (p *Pool) Withdraw(r *Request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !r.queued {
+		return false
+	}
+	p.queue.remove(r)
+	return true
+}
+
+// requeue puts r in front again, after the conn meant for it has died on the way.
+func (p *Pool) requeue(r *Request) {
+	p.mu.Lock()
+	p.queue.pushFront(r)
+	p.growLocked()
+	p.mu.Unlock()
+}
+
+// granted notes the end of r's wait.
+func (p *Pool) granted(r *Request) { p.waited += p.clock.now() - r.since }
+
+// growLocked opens a server session if somebody waits, or the minimum is not reached, and the limit allows. One at a
+// time: by the time it is open, those before it in use are often free again, and a burst of short statements must
+// not fill the pool.
+func (p *Pool) growLocked() {
+	total := len(p.leases) + p.opening + p.closing
+	wanted := p.queue.len > 0 || total < p.cfg.MinSize
+	if p.closed || !wanted || p.opening > 0 || total >= p.cfg.Size || p.clock.now() < p.retryAt {
+		return
+	}
+	p.opening++
+	go p.open()
+}
+
+// open is the life of one attempt to log in to PostgreSQL. puddle's Close waits for it.
+func (p *Pool) open() {
+	res, err := p.conns.Acquire(context.Background())
+	if err != nil {
+		p.openFailed(err)
+		return
+	}
+	l := res.Value()
+	p.mu.Lock()
+	p.opening--
+	p.failures, p.failure, p.retryAt = 0, nil, 0
+	p.opened++
+	l.res = res
+	p.leases[l] = struct{}{}
+	l.born, l.usedAt, l.home = p.clock.now(), p.clock.now(), p.loops.next()
+	if r := p.queue.first; r != nil {
+		l.home = r.Loop
+	}
+	home := l.home
+	p.growLocked()
+	p.mu.Unlock()
+	home.Post(func() {
+		if err := l.Conn.Start(home, l); err != nil {
+			p.log.ErrorContext(context.Background(), "server session cannot be watched; it is closed", "error", err)
+			l.Lost(backend.RetireLost)
+			return
+		}
+		l.offer()
+	})
+}
+
+// openFailed tells those who wait why, if there is no server session that could serve them, and backs off.
+func (p *Pool) openFailed(err error) {
+	p.mu.Lock()
+	p.opening--
+	p.failures++
+	p.failure = err
+	pause := min(50*time.Millisecond<<min(p.failures-1, 16), p.cfg.LoginRetry)
+	pause = pause/2 + rand.N(pause/2+1) // jitter, so that pools do not retry in step
+	p.retryAt = p.clock.now() + pause
+	var refused []*Request
+	if len(p.leases) == 0 {
+		for r := p.queue.pop(); r != nil; r = p.queue.pop() {
+			refused = append(refused, r)
+		}
+	}
+	closed := p.closed
+	p.mu.Unlock()
+	if !closed {
+		p.log.WarnContext(context.Background(), "cannot open a server session", "error", err, "clients_refused", len(refused), "retry_in", pause.String())
+	}
+	for _, r := range refused {
+		r.Loop.Post(func() { r.Borrower.Refused(err) })
+	}
+}
+
+func (p *Pool) dial(ctx context.Context, dial DialFunc) (*Lease, error) {
+	p.mu.Lock()
+	cfg, generation := p.cfg, p.generation
+	p.mu.Unlock()
+	c, err := dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Lease{Conn: c, pool: p, generation: generation}, nil
+}
+
+// destroy is puddle's destructor: it waits for PostgreSQL to end the session, and only then is the place free.
+func (p *Pool) destroy(l *Lease) {
+	l.Conn.Close()
+	p.mu.Lock()
+	p.closing--
+	p.growLocked()
+	p.mu.Unlock()
+}
+
+// surplusLocked tells why l, which has just become free, must go rather than be lent again.
+func (p *Pool) surplusLocked(l *Lease) backend.RetireReason {
+	switch {
+	case p.closed:
+		return backend.RetireShutdown
+	case l.generation != p.generation, len(p.leases)+p.opening > p.cfg.Size:
+		return backend.RetireReconfigured
+	case p.cfg.ServerLifetime > 0 && p.clock.now()-l.born > p.cfg.ServerLifetime:
+		return backend.RetireLifetime
+	}
+	return backend.NotRetired
+}
+
+// Reconfigure puts cfg in force. Server sessions opened for another server, database or user are replaced as they
+// become free.
+func (p *Pool) Reconfigure(cfg config.Pool) {
+	p.mu.Lock()
+	old := p.cfg
+	p.cfg = cfg
+	if old.Host != cfg.Host || old.Port != cfg.Port || old.DBName != cfg.DBName ||
+		old.ServerUser != cfg.ServerUser || old.ServerPassword != cfg.ServerPassword || old.TCP != cfg.TCP {
+		p.generation++
+		p.retryAt = 0
+	}
+	p.growLocked()
+	p.mu.Unlock()
+}
+
+// Config is the configuration in force.
+func (p *Pool) Config() config.Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg
+}
+
+// close refuses everybody and closes what is idle; what is lent is closed as it comes back. It returns once all are
+// closed.
+func (p *Pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	var refused []*Request
+	for r := p.queue.pop(); r != nil; r = p.queue.pop() {
+		refused = append(refused, r)
+	}
+	p.mu.Unlock()
+	for _, r := range refused {
+		r.Loop.Post(func() { r.Borrower.Refused(ErrClosed) })
+	}
+	p.retireIdle(func(*Lease, int) backend.RetireReason { return backend.RetireShutdown })
+	p.conns.Close()
+}
+
+// retireIdle closes the idle conns for which why gives a reason, least recently used first. why is told how many
+// server sessions the pool has, without those it has condemned.
+func (p *Pool) retireIdle(why func(l *Lease, total int) backend.RetireReason) {
+	type victim struct {
+		lease  *Lease
+		reason backend.RetireReason
+	}
+	var victims []victim
+	p.mu.Lock()
+	for l := p.shelf.last; l != nil; {
+		before := l.prev
+		if reason := why(l, len(p.leases)-len(victims)); reason != backend.NotRetired {
+			p.shelf.remove(l) // off the shelf at once, so that nobody is lent it meanwhile
+			victims = append(victims, victim{l, reason})
+		}
+		l = before
+	}
+	p.mu.Unlock()
+	for _, v := range victims {
+		v.lease.home.Post(func() { v.lease.Conn.Retire(v.reason) })
+	}
+}
