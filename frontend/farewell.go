@@ -56,7 +56,3 @@ func lingerOn(fd int) {
 }
 
 func closeFd(fd int) { _ = unix.Close(fd) }
-
-func setNoDelay(fd int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // refused by a Unix socket, which needs none
-}

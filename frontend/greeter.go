@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pooler/config"
 	"pooler/internal/loop"
 )
@@ -42,7 +44,6 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 		closeFd(fd)
 		return
 	}
-	setNoDelay(fd)
 	g := &greeter{srv: srv, loop: l, remote: remote, deadline: time.Now().Add(time.Duration(cfg.ClientLoginTimeout))}
 	stream, err := l.Attach(fd, g)
 	if err != nil {
@@ -53,6 +54,15 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 	}
 	g.stream = stream
 	srv.greeters.push(g)
+	g.OnReadable() // its first packet is there already, thanks to tuneListener
+}
+
+// tuneListener sets what accepted sockets inherit: no delay for small packets. Over TCP a connection is shown to us
+// with its first packet only, which saves a round through the loop for each login; one that says nothing for a second
+// is shown all the same. A Unix socket knows neither, and needs neither.
+func tuneListener(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1)
 }
 
 // OnReadable implements loop.Handler.

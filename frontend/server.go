@@ -161,6 +161,7 @@ func (srv *Server) listen(network, addr string) error {
 	}
 	fd, err := loop.DupFd(socket)
 	if err == nil {
+		tuneListener(fd)
 		err = backend.SetKeepalive(socket, srv.settings.Load().cfg.TCP())
 	}
 	if err != nil {
