@@ -2,6 +2,7 @@ package backend
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -67,6 +68,7 @@ type Conn struct {
 	fd         int // until Start
 	walker     wire.Walker
 	partial    []byte // beginning of a frame that is looked at whole
+	opaque     bool   // client_encoding is one of opaqueEncodings
 	status     byte   // of the last ReadyForQuery
 	ready      bool   // a ReadyForQuery came in the chunk at hand
 	swallowing bool   // the frame at hand, or the one being shown in parts, is nobody's
@@ -161,9 +163,23 @@ func (c *Conn) Reported(in *sessionstate.Interner) *sessionstate.Settings {
 	return c.reported
 }
 
+// opaqueEncodings are those in which an ASCII byte may be half of a character, so that a text cannot be scanned.
+var opaqueEncodings = []string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"}
+
+// Pins is what a statement with the given effects may leave behind on this conn.
+func (c *Conn) Pins(e sessionstate.Effect) sessionstate.PinSet {
+	if c.opaque {
+		e |= sessionstate.EffectUnknown
+	}
+	return sessionstate.PinsOf(e)
+}
+
 func (c *Conn) setParameter(name, value string) {
-	if name == "standard_conforming_strings" {
+	switch name {
+	case "standard_conforming_strings":
 		c.StdStrings = value == "on"
+	case "client_encoding":
+		c.opaque = slices.Contains(opaqueEncodings, value)
 	}
 	c.reported = nil
 	for i := range c.parameters {

@@ -186,7 +186,7 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, st.Name, st.Body, 0))
 		s.srv.counters.prepares.Add(1)
 	}
-	s.pins |= sessionstate.PinsOf(st.Effects)
+	s.pins |= s.lease.Conn.Pins(st.Effects)
 	c.Replies.Push(sessionstate.Entry{Kind: kind})
 	f.rename(st.Name, after)
 	s.evict(f)
@@ -206,7 +206,7 @@ func (s *Session) useUnnamed(f frame, kind sessionstate.Kind) {
 		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, "", s.unnamed.body, 0))
 		s.srv.counters.prepares.Add(1)
 	}
-	s.pins |= sessionstate.PinsOf(s.unnamed.effects)
+	s.pins |= s.lease.Conn.Pins(s.unnamed.effects)
 	c.Replies.Push(sessionstate.Entry{Kind: kind})
 }
 
@@ -371,5 +371,5 @@ func (s *Session) scanLarge(part []byte, last bool) {
 		s.unnamed.effects = effects
 		return
 	}
-	s.pins |= sessionstate.PinsOf(effects)
+	s.pins |= s.lease.Conn.Pins(effects)
 }

@@ -238,7 +238,7 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 		s.end(EndTerminate)
 		return false
 	}
-	if s.carry != "" {
+	if c := s.lease.Conn; s.carry != "" && c.Replies.Idle() && c.Status() != 'E' {
 		g.Insert(off, s.takeCarry(nil))
 	}
 	switch typ {
@@ -276,7 +276,7 @@ func (s *Session) onQuery(body []byte, part wire.Part) {
 		s.beginLarge(body, largeQuery)
 		return
 	}
-	s.pins |= sessionstate.PinsOf(sessionstate.Scan(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
+	s.pins |= s.lease.Conn.Pins(sessionstate.Scan(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
 }
 
 // harmlessCalls are the functions that libpq calls by the fast path: large objects, whose descriptors live in a
@@ -295,13 +295,15 @@ func (s *Session) onFunctionCall(body []byte) {
 
 // OnTag implements backend.Borrower.
 func (s *Session) OnTag(tag []byte) {
-	if len(tag) < 7 || tag[0] != 'D' && tag[0] != 'C' {
+	if len(tag) < 5 || tag[0] != 'D' && tag[0] != 'C' && tag[0] != 'R' {
 		return
 	}
 	switch string(tag) {
+	case "RESET":
+		s.carry = sessionstate.Restore(s.req.Settings) // the client's own come back in front of its next request
 	case "DISCARD ALL":
-		s.lease.Conn.Settings = nil // the client's own come back in front of its next request
-		s.carry = sessionstate.Carry(nil, s.req.Settings)
+		s.lease.Conn.Settings = nil
+		s.carry = sessionstate.Restore(s.req.Settings)
 		s.forgetPrepared()
 	case "DEALLOCATE ALL":
 		s.forgetPrepared()

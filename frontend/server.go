@@ -34,7 +34,6 @@ type Server struct {
 	welcomes   welcomes
 	interner   sessionstate.Interner
 	statements sessionstate.Statements
-	identities sync.Map // identity → *identity
 	farewell   farewell
 	clients    atomic.Int64 // connected, logged in or not
 	turn       atomic.Uint32
@@ -88,6 +87,7 @@ func (srv *Server) Configure(cfg *config.Config) error {
 	}
 	srv.settings.Store(&current{cfg: cfg, credentials: cr})
 	srv.keepAlive(cfg.TCP())
+	srv.welcomes.forget()
 	srv.pools.Reconfigure(func(k pool.Key) (config.Pool, bool) { return srv.poolConfig(k.Database, k.User) })
 	return nil
 }
@@ -270,7 +270,7 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 			Hint: `The pooler's configuration has neither a table for it nor the fallback [databases."*"].`,
 		}
 	}
-	p, err := srv.pools.Pool(cfg)
+	p, err := srv.pools.Join(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -279,8 +279,7 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 		boundary = start.boundary
 	}
 	s := &Session{
-		srv: srv, loop: l, pool: p, remote: remote, begun: time.Now(),
-		who: srv.identity(start.user, start.database), boundary: boundaries[boundary],
+		srv: srv, loop: l, pool: p, remote: remote, begun: time.Now(), boundary: boundaries[boundary],
 	}
 	s.walker.Limits = clientLimits
 	s.req = pool.Request{Borrower: s, Loop: l, Settings: srv.interner.Intern(start.settings)}
@@ -291,16 +290,6 @@ var boundaries = map[config.Boundary]sessionstate.Boundary{
 	config.BoundaryStatement:   sessionstate.BoundaryStatement,
 	config.BoundaryTransaction: sessionstate.BoundaryTransaction,
 	config.BoundarySession:     sessionstate.BoundarySession,
-}
-
-// identity shares the names between the sessions of one user.
-func (srv *Server) identity(user, database string) *identity {
-	own := identity{user: user, database: database}
-	if shared, ok := srv.identities.Load(own); ok {
-		return shared.(*identity) //nolint:errcheck,forcetypeassert // only identities are stored
-	}
-	shared, _ := srv.identities.LoadOrStore(own, &own)
-	return shared.(*identity) //nolint:errcheck,forcetypeassert // only identities are stored
 }
 
 // noteRefusal counts and logs a client that did not get a session.

@@ -27,10 +27,9 @@ type Session struct {
 	names    map[string]*sessionstate.Statement
 	unnamed  unnamedStatement
 	large    *sessionstate.Scanner // scans the statement that is being streamed
-	who      *identity
-	carry    string // SQL to be sent in front of the next request
-	partial  []byte // beginning of a frame that is looked at whole
-	pending  []byte // whole frames, and perhaps a beginning, that wait for a lease
+	carry    string                // SQL to be sent in front of the next request
+	partial  []byte                // beginning of a frame that is looked at whole
+	pending  []byte                // whole frames, and perhaps a beginning, that wait for a lease
 	walker   wire.Walker
 	pins     sessionstate.PinSet
 	largeTo  largeTarget // what large's result is for
@@ -49,11 +48,6 @@ type Session struct {
 	graceful bool // the client has said goodbye
 	carryBad bool // what the conn has in force is not known
 	linger   bool // the client is owed last words: the socket is closed only when it has had time to read them
-}
-
-// identity is what many sessions of one user have in common.
-type identity struct {
-	user, database string
 }
 
 // clientLimits: what is looked into is shown whole up to 16 KiB (Parse up to 32), larger statements and COPY data
@@ -290,6 +284,7 @@ func (s *Session) end(reason EndReason) {
 	s.srv.sessions.remove(s)
 	s.srv.gauges[PhaseClosed].Add(-1)
 	s.srv.clientLeft()
+	s.pool.Leave()
 	s.srv.counters.ends[reason].Add(1)
 	if s.srv.logDisconnections() {
 		s.srv.log.Info("session ended", s.logArgs("reason", reason.String(), "duration", time.Since(s.begun).Round(time.Millisecond).String())...) //nolint:sloglint // a loop has no context
@@ -323,5 +318,5 @@ func (s *Session) OnPanic(any) {
 }
 
 func (s *Session) logArgs(more ...any) []any {
-	return append([]any{slog.Uint64("session_id", uint64(s.id)), slog.String("user", s.who.user), slog.String("database", s.who.database)}, more...)
+	return append([]any{slog.Uint64("session_id", uint64(s.id)), slog.String("user", s.pool.Key.User), slog.String("database", s.pool.Key.Database)}, more...)
 }

@@ -18,7 +18,7 @@ type welcomes struct {
 }
 
 type welcomeKey struct {
-	pool     *pool.Pool
+	pool     pool.Key
 	settings *sessionstate.Settings
 }
 
@@ -28,7 +28,14 @@ const maxWelcomes = 10_000
 func (w *welcomes) get(p *pool.Pool, settings *sessionstate.Settings) *sessionstate.Settings {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.known[welcomeKey{p, settings}]
+	return w.known[welcomeKey{p.Key, settings}]
+}
+
+// forget is for a reload: another server may report other things.
+func (w *welcomes) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known = nil
 }
 
 func (w *welcomes) put(p *pool.Pool, settings, reported *sessionstate.Settings) {
@@ -37,7 +44,7 @@ func (w *welcomes) put(p *pool.Pool, settings, reported *sessionstate.Settings) 
 	if w.known == nil || len(w.known) >= maxWelcomes {
 		w.known = map[welcomeKey]*sessionstate.Settings{}
 	}
-	w.known[welcomeKey{p, settings}] = reported
+	w.known[welcomeKey{p.Key, settings}] = reported
 }
 
 // waitNotice tells a client that it is still queued, and how far.

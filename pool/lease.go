@@ -19,6 +19,7 @@ type Lease struct {
 	res        *puddle.Resource[*Lease]
 	home       *loop.Loop    // owns Conn; guarded by pool.mu, as are all below
 	idle       bool          // on the shelf
+	used       bool          // has been lent
 	generation int           // of the configuration it was opened under
 	born       time.Duration // on the manager's clock, as is usedAt
 	usedAt     time.Duration
@@ -110,7 +111,7 @@ func (l *Lease) handTo(r *Request, move bool) {
 }
 
 func (l *Lease) lend(r *Request) {
-	r.last = l
+	r.last, l.used = l, true
 	l.Conn.Lend(r.Borrower)
 	r.Borrower.Lent(l)
 }

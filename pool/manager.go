@@ -43,8 +43,9 @@ func NewManager(dial DialFunc, loops []*loop.Loop, log *slog.Logger) *Manager {
 	return m
 }
 
-// Pool returns the pool for cfg's database and user, made when it is first asked for.
-func (m *Manager) Pool(cfg config.Pool) (*Pool, error) {
+// Join returns the pool for cfg's database and user, made when it is first asked for, and counts one more session
+// that uses it, until Pool.Leave.
+func (m *Manager) Join(cfg config.Pool) (*Pool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -52,12 +53,14 @@ func (m *Manager) Pool(cfg config.Pool) (*Pool, error) {
 	}
 	key := Key{cfg.Database, cfg.User}
 	if p := m.pools[key]; p != nil {
+		p.sessions.Add(1)
 		return p, nil
 	}
 	p, err := newPool(cfg, m.dial, &m.clock, &m.loops, m.log)
 	if err != nil {
 		return nil, fmt.Errorf("pool %s/%s: %w", cfg.Database, cfg.User, err)
 	}
+	p.sessions.Add(1)
 	m.pools[key] = p
 	return p, nil
 }
@@ -123,6 +126,18 @@ func (m *Manager) run() {
 			for _, p := range m.all() {
 				p.upkeep()
 			}
+			m.dropUnused()
+		}
+	}
+}
+
+// dropUnused forgets pools that nobody uses and that hold nothing: with trust, names cost a client nothing.
+func (m *Manager) dropUnused() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, p := range m.pools {
+		if p.unused() {
+			delete(m.pools, key)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/puddle/v2"
@@ -32,6 +33,9 @@ type Pool struct {
 	loops *loopRing
 	conns *puddle.Pool[*Lease] // every resource is acquired while it exists: which one is idle is our affair
 
+	Key      Key
+	sessions atomic.Int64 // that use the pool
+
 	mu         sync.Mutex // guards all below; never held while a borrower or a conn is called
 	cfg        config.Pool
 	generation int // counts changes of cfg that need new server sessions
@@ -55,6 +59,7 @@ type Pool struct {
 
 func newPool(cfg config.Pool, dial DialFunc, clock *clock, loops *loopRing, log *slog.Logger) (*Pool, error) {
 	p := &Pool{
+		Key:   Key{cfg.Database, cfg.User},
 		log:   log.With("database", cfg.Database, "user", cfg.User),
 		clock: clock, loops: loops, cfg: cfg,
 		leases: map[*Lease]struct{}{}, retired: map[backend.RetireReason]uint64{},
@@ -99,7 +104,7 @@ func (p *Pool) Acquire(r *Request) (*Lease, error) {
 		owner.Post(func() { l.pull(r) })
 		return nil, nil
 	}
-	r.last = l
+	r.last, l.used = l, true
 	l.Conn.Lend(r.Borrower)
 	return l, nil
 }
@@ -250,7 +255,7 @@ func (p *Pool) surplusLocked(l *Lease) backend.RetireReason {
 		return backend.RetireShutdown
 	case l.generation != p.generation, len(p.leases)+p.opening > p.cfg.Size:
 		return backend.RetireReconfigured
-	case p.cfg.ServerLifetime > 0 && p.clock.now()-l.born > p.cfg.ServerLifetime:
+	case l.used && p.clock.now()-l.born >= p.cfg.ServerLifetime: // 0: each is used once, as with PgBouncer
 		return backend.RetireLifetime
 	}
 	return backend.NotRetired
@@ -269,6 +274,17 @@ func (p *Pool) Reconfigure(cfg config.Pool) {
 	}
 	p.growLocked()
 	p.mu.Unlock()
+}
+
+// Leave ends a session's use of the pool (Manager.Join).
+func (p *Pool) Leave() { p.sessions.Add(-1) }
+
+// unused tells whether the pool could be forgotten.
+func (p *Pool) unused() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sessions.Load() == 0 && len(p.leases)+p.opening+p.closing+p.queue.len == 0 &&
+		p.cfg.MinSize == 0 && p.clock.now() >= p.retryAt
 }
 
 // Config is the configuration in force.

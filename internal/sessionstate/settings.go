@@ -112,6 +112,21 @@ func Carry(have, want *Settings) string {
 	return sql.String()
 }
 
+// Restore returns the SQL that puts those of want in force again that RESET or DISCARD ALL has taken back, and leaves
+// alone those that the client has set to something else since.
+func Restore(want *Settings) string {
+	if want == nil {
+		return ""
+	}
+	var values []string
+	for _, w := range want.List() {
+		values = append(values, "("+quoteLiteral(w.Name)+","+quoteLiteral(w.Value)+")")
+	}
+	return "SELECT pg_catalog.set_config(s.name,w.v,false) FROM (VALUES " + strings.Join(values, ",") + ") w(n,v)" +
+		" JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) w.n" +
+		" WHERE s.source OPERATOR(pg_catalog.<>) 'session'"
+}
+
 func (s *Settings) value(name string) (string, bool) {
 	list := s.List()
 	i := sort.Search(len(list), func(i int) bool { return list[i].Name >= name })
