@@ -1,6 +1,8 @@
 package backend
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +31,7 @@ func (c *Conn) Close() {
 	_ = unix.Shutdown(c.fd, unix.SHUT_WR)
 	var rest [4096]byte
 	for {
-		if n, err := unix.Read(c.fd, rest[:]); n <= 0 && err != unix.EINTR { //nolint:errorlint // a bare errno
+		if n, err := unix.Read(c.fd, rest[:]); n <= 0 && !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}

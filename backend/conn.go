@@ -333,7 +333,7 @@ func (c *Conn) afterChunk() {
 	}
 }
 
-// OnDrained: PostgreSQL has taken what was queued for it.
+// OnDrained implements loop.Handler: PostgreSQL has taken what was queued for it.
 func (c *Conn) OnDrained() {
 	if c.borrower != nil {
 		c.borrower.OnServerDrained()
@@ -342,10 +342,10 @@ func (c *Conn) OnDrained() {
 	}
 }
 
-// OnHalfClose: PostgreSQL has ended the session while its client does not read. What it said before is still read.
+// OnHalfClose implements loop.Handler: PostgreSQL has ended the session while its client does not read. What it said before is still read.
 func (c *Conn) OnHalfClose() {}
 
-// OnHangup: the connection broke.
+// OnHangup implements loop.Handler: the connection broke.
 func (c *Conn) OnHangup() { c.Retire(RetireLost) }
 
 // OnPanic closes the conn; its session hears of it.

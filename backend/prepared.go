@@ -52,7 +52,7 @@ func (p *PreparedSet) Oldest(limit int) *sessionstate.Statement {
 	if len(p.byStatement) <= limit {
 		return nil
 	}
-	return p.order.Back().Value.(*sessionstate.Statement) //nolint:errcheck,forcetypeassert // only Add puts values in
+	return p.order.Back().Value.(*sessionstate.Statement)
 }
 
 // Len is how many statements are prepared.

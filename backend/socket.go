@@ -21,7 +21,7 @@ func SetKeepalive(c any, tcp config.TCP) error {
 	default:
 		return nil
 	}
-	raw, err := c.(syscall.Conn).SyscallConn() //nolint:errcheck,forcetypeassert // both are
+	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return fmt.Errorf("set keepalive: %w", err)
 	}

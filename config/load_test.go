@@ -47,7 +47,6 @@ func TestParseReads(t *testing.T) {
 			tt.want(want)
 
 			got, err := Parse("p.toml", []byte(tt.text+anyDatabase))
-
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ func newScramKeys() *scramKeys {
 // checkSCRAM runs SCRAM-SHA-256 as the server. PostgreSQL takes the user from the StartupMessage and ignores the one
 // in SCRAM, and so do we.
 func (cr *credentials) checkSCRAM(p *packets, user string, secret config.Secret) (bool, error) {
-	stored, real := cr.scram.credentials(user, secret)
+	stored, usable := cr.scram.credentials(user, secret)
 	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
 	if err != nil {
 		return false, err
@@ -70,15 +70,15 @@ func (cr *credentials) checkSCRAM(p *packets, user string, secret config.Secret)
 		return false, err
 	}
 	proof, err := talk.Step(string(body))
-	if err != nil || !talk.Valid() || !real {
+	if err != nil || !talk.Valid() || !usable {
 		return false, nil //nolint:nilerr // a wrong proof is no fault; the client is told that its password is wrong
 	}
 	return true, ask(p.nc, &pgproto3.AuthenticationSASLFinal{Data: []byte(proof)})
 }
 
 // credentials returns what to compare with. For a user without a usable secret it is made up, always the same for the
-// same name, and real is false: the conversation then runs to its end and fails.
-func (k *scramKeys) credentials(user string, secret config.Secret) (stored scram.StoredCredentials, real bool) {
+// same name, and usable is false: the conversation then runs to its end and fails.
+func (k *scramKeys) credentials(user string, secret config.Secret) (stored scram.StoredCredentials, usable bool) {
 	switch secret.Kind {
 	case config.SecretSCRAM:
 		if v, ok := secret.Verifier(); ok {
@@ -121,9 +121,9 @@ func (k *scramKeys) derive(user, password string) scram.StoredCredentials {
 
 // verify checks a clear-text password against a SCRAM secret. For one that there is not it takes as long.
 func (k *scramKeys) verify(user string, secret config.Secret, password string) bool {
-	stored, real := k.credentials(user, secret)
+	stored, usable := k.credentials(user, secret)
 	key, _ := scramSecret(password, []byte(stored.Salt), stored.Iters)
-	return equal(key, stored.StoredKey) && real
+	return equal(key, stored.StoredKey) && usable
 }
 
 // scramSecret derives StoredKey and ServerKey (RFC 5802, section 3).

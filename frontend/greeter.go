@@ -47,7 +47,7 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 	g := &greeter{srv: srv, loop: l, remote: remote, deadline: time.Now().Add(time.Duration(cfg.ClientLoginTimeout))}
 	stream, err := l.Attach(fd, g)
 	if err != nil {
-		srv.log.Error("client socket cannot be watched; it is closed", "error", err) //nolint:sloglint // a loop has no context
+		srv.log.Error("client socket cannot be watched; it is closed", "error", err)
 		srv.clientLeft()
 		closeFd(fd)
 		return
@@ -161,7 +161,7 @@ func (srv *Server) admit(start *startup, l *loop.Loop, remote netip.AddrPort, fd
 	g := &greeter{srv: srv, loop: l, remote: remote}
 	stream, err := l.Attach(fd, g)
 	if err != nil {
-		srv.log.Error("client socket cannot be watched; it is closed", "error", err) //nolint:sloglint // a loop has no context
+		srv.log.Error("client socket cannot be watched; it is closed", "error", err)
 		srv.clientLeft()
 		closeFd(fd)
 		return

@@ -63,7 +63,7 @@ func (p *packets) password() ([]byte, error) {
 func (srv *Server) prove(fd int, start *startup, l *loop.Loop, remote netip.AddrPort, early []byte, now *current) {
 	nc, err := loop.GiveFd(fd)
 	if err != nil {
-		srv.log.Error("client cannot be handed to its login", "error", err) //nolint:sloglint // no context
+		srv.log.Error("client cannot be handed to its login", "error", err)
 		srv.clientLeft()
 		return
 	}
@@ -84,7 +84,7 @@ func (srv *Server) prove(fd int, start *startup, l *loop.Loop, remote netip.Addr
 	_ = nc.SetDeadline(time.Time{})
 	fd, err = loop.TakeFd(nc)
 	if err != nil {
-		srv.log.Error("client cannot be handed to its loop", "error", err) //nolint:sloglint // no context
+		srv.log.Error("client cannot be handed to its loop", "error", err)
 		srv.clientLeft()
 		return
 	}

@@ -95,7 +95,7 @@ func (s *Session) relay(b []byte) {
 			s.endWith(EndProtocol, protocolViolation("invalid message length"))
 			return
 		case wire.Whole, wire.Head:
-			next := s.admit(typ, part)
+			next := s.admit(typ)
 			if next == admitWait {
 				s.walker, blocked = before, true
 				continue
@@ -176,12 +176,12 @@ const (
 )
 
 // admit decides about a frame before it is looked into.
-func (s *Session) admit(typ byte, part wire.Part) admission {
+func (s *Session) admit(typ byte) admission {
 	switch {
 	case typ == 'X':
 		return admitForward
 	case s.refusing != refuseNothing:
-		return s.admitRefused(typ, part)
+		return s.admitRefused(typ)
 	case s.fenced():
 		return admitWait
 	case s.lease != nil:
@@ -208,7 +208,7 @@ func (s *Session) admit(typ byte, part wire.Part) admission {
 	return admitAgain
 }
 
-func (s *Session) admitRefused(typ byte, part wire.Part) admission {
+func (s *Session) admitRefused(typ byte) admission {
 	if s.refusing == refuseNext {
 		switch typ {
 		case 'Q', 'F':

@@ -81,7 +81,7 @@ func (srv *Server) Configure(cfg *config.Config) error {
 			return fmt.Errorf("auth_file: %w", err)
 		}
 		for _, w := range file.Warnings {
-			srv.log.Warn("auth_file wants a look", "warning", w) //nolint:sloglint // no context at start-up
+			srv.log.Warn("auth_file wants a look", "warning", w)
 		}
 		cr.file = file
 	}
@@ -98,7 +98,7 @@ func (srv *Server) keepAlive(tcp config.TCP) {
 	defer srv.mu.Unlock()
 	for _, l := range srv.listeners {
 		if err := backend.SetKeepalive(l.socket, tcp); err != nil {
-			srv.log.Warn("keepalive is not set for new clients", "error", err) //nolint:sloglint // no context
+			srv.log.Warn("keepalive is not set for new clients", "error", err)
 		}
 	}
 }
@@ -190,7 +190,7 @@ func (srv *Server) listen(network, addr string) error {
 // acceptFailed: out of descriptors, most likely. Those connected go on, those who knock wait in the kernel's queue.
 func (srv *Server) acceptFailed(err error) {
 	if srv.counters.acceptErrors.Add(1)%1000 == 1 { // it comes again and again until a descriptor is free
-		srv.log.Error("cannot accept a client; is the limit on open files too low?", "error", err) //nolint:sloglint // a loop has no context
+		srv.log.Error("cannot accept a client; is the limit on open files too low?", "error", err)
 	}
 }
 
@@ -306,7 +306,7 @@ func (srv *Server) noteRefusal(remote netip.AddrPort, err error) {
 	default:
 		srv.counters.loginsRefused.Add(1)
 	}
-	srv.log.Info("client refused", "remote", from(remote), "error", err) //nolint:sloglint // no context
+	srv.log.Info("client refused", "remote", from(remote), "error", err)
 }
 
 // from names a client's address for people.

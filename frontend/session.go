@@ -71,7 +71,7 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 	s.srv.sessions.add(s)
 	s.srv.gauges[s.phase].Add(1)
 	if s.srv.logConnections() {
-		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote))...) //nolint:sloglint // a loop has no context
+		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote))...)
 	}
 	s.pending = append(s.pending, early...)
 	if known := s.srv.welcomes.get(s.pool, s.req.Settings); known != nil {
@@ -260,7 +260,7 @@ func (s *Session) endWith(reason EndReason, err error) {
 	s.linger = true
 	var refusal *Refusal
 	if !errors.As(err, &refusal) || refusal.Cause != nil {
-		s.srv.log.Warn("client refused", s.logArgs("error", err)...) //nolint:sloglint // a loop has no context
+		s.srv.log.Warn("client refused", s.logArgs("error", err)...)
 	}
 	s.end(reason)
 }
@@ -287,7 +287,7 @@ func (s *Session) end(reason EndReason) {
 	s.pool.Leave()
 	s.srv.counters.ends[reason].Add(1)
 	if s.srv.logDisconnections() {
-		s.srv.log.Info("session ended", s.logArgs("reason", reason.String(), "duration", time.Since(s.begun).Round(time.Millisecond).String())...) //nolint:sloglint // a loop has no context
+		s.srv.log.Info("session ended", s.logArgs("reason", reason.String(), "duration", time.Since(s.begun).Round(time.Millisecond).String())...)
 	}
 }
 

@@ -115,7 +115,7 @@ func raiseFileLimit(cfg *config.Config, log *slog.Logger) {
 	limit.Cur = min(want, limit.Max)
 	err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
 	if err != nil || limit.Cur < want {
-		log.Warn("the limit on open files is too low for max_client_conn", //nolint:sloglint // no context at start-up
+		log.Warn("the limit on open files is too low for max_client_conn",
 			"limit", limit.Cur, "wanted", want, "hint", "raise it (ulimit -n, LimitNOFILE) or lower max_client_conn", "error", errors.Join(err))
 	}
 }

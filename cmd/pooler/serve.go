@@ -37,7 +37,7 @@ func serve(args []string) error {
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "version", versionText(), "addresses", fmt.Sprint(in.addresses()), "config", *path) //nolint:sloglint // no context in main
+	log.Info("serving", "version", versionText(), "addresses", fmt.Sprint(in.addresses()), "config", *path)
 	r := &reloader{path: *path, cfg: cfg, in: in, log: log, level: level}
 	for sig := range signals {
 		if sig == syscall.SIGHUP {
@@ -52,7 +52,7 @@ func serve(args []string) error {
 
 // stopOn drains and stops; a further SIGINT or SIGTERM makes it stop at once.
 func stopOn(sig os.Signal, signals <-chan os.Signal, in *instance, wait time.Duration, log *slog.Logger) {
-	log.Info("stopping: no new clients, transactions may finish", "signal", sig.String(), "at_most", wait.String()) //nolint:sloglint // no context in main
+	log.Info("stopping: no new clients, transactions may finish", "signal", sig.String(), "at_most", wait.String())
 	stopped := make(chan struct{})
 	go func() {
 		in.stop(wait)
@@ -61,11 +61,11 @@ func stopOn(sig os.Signal, signals <-chan os.Signal, in *instance, wait time.Dur
 	for {
 		select {
 		case <-stopped:
-			log.Info("stopped") //nolint:sloglint // no context in main
+			log.Info("stopped")
 			return
 		case again := <-signals:
 			if again != syscall.SIGHUP {
-				log.Warn("stopped at once; transactions that were open are rolled back by PostgreSQL") //nolint:sloglint // no context in main
+				log.Warn("stopped at once; transactions that were open are rolled back by PostgreSQL")
 				return
 			}
 		}
@@ -87,20 +87,20 @@ func (r *reloader) reload() {
 		err = r.in.reload(cfg)
 	}
 	if err != nil {
-		r.log.Error("reload refused, nothing has changed", "error", err) //nolint:sloglint // no context in main
+		r.log.Error("reload refused, nothing has changed", "error", err)
 		return
 	}
 	changes := config.Diff(r.cfg, cfg)
 	for _, c := range changes {
 		if c.Restart {
-			r.log.Warn("changed in the file, takes effect at the next start", "key", c.Key, "old", c.Old, "new", c.New) //nolint:sloglint // no context in main
+			r.log.Warn("changed in the file, takes effect at the next start", "key", c.Key, "old", c.Old, "new", c.New)
 		} else {
-			r.log.Info("configuration changed", "key", c.Key, "old", c.Old, "new", c.New) //nolint:sloglint // no context in main
+			r.log.Info("configuration changed", "key", c.Key, "old", c.Old, "new", c.New)
 		}
 	}
 	r.level.Set(cfg.LogLevel.Slog())
 	r.cfg = cfg
-	r.log.Info("configuration reloaded", "changes", len(changes)) //nolint:sloglint // no context in main
+	r.log.Info("configuration reloaded", "changes", len(changes))
 }
 
 func newLogger(out io.Writer, format config.LogFormat, level slog.Leveler) *slog.Logger {

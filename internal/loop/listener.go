@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
@@ -38,12 +39,12 @@ func (ln *Listener) Close() { ln.stream.Close() }
 func (ln *Listener) OnReadable() {
 	for range acceptsPerTurn {
 		fd, from, err := unix.Accept4(ln.stream.Fd(), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err { //nolint:errorlint // a bare errno
-		case nil:
+		switch {
+		case err == nil:
 			ln.accept(fd, addrPort(from))
-		case syscall.EAGAIN:
+		case errors.Is(err, syscall.EAGAIN):
 			return
-		case syscall.EINTR, syscall.ECONNABORTED:
+		case errors.Is(err, syscall.EINTR), errors.Is(err, syscall.ECONNABORTED):
 		default:
 			ln.fault(fmt.Errorf("accept: %w", err)) // out of descriptors, most likely; tried again at the next event
 			return

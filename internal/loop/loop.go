@@ -168,14 +168,14 @@ func (l *Loop) contain(h Handler) {
 		return
 	}
 	l.panics.Add(1)
-	l.log.Error("bug: a connection's handler panicked; that connection is closed, please report this", //nolint:sloglint // a loop has no context
+	l.log.Error("bug: a connection's handler panicked; that connection is closed, please report this",
 		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	if h == nil {
 		return
 	}
 	defer func() {
 		if again := recover(); again != nil {
-			l.log.Error("bug: closing a connection after a panic panicked", "panic", fmt.Sprint(again)) //nolint:sloglint // a loop has no context
+			l.log.Error("bug: closing a connection after a panic panicked", "panic", fmt.Sprint(again))
 		}
 	}()
 	h.OnPanic(v)

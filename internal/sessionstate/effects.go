@@ -1,3 +1,5 @@
+// Package sessionstate knows what a session holds and owes: effects of statement texts, settings, statements, replies
+// owed, pins, and the verdict on whether a server session may leave its client. It is pure: no I/O, no clock.
 package sessionstate
 
 import "strings"

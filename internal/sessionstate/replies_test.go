@@ -133,7 +133,8 @@ func FuzzReplies(f *testing.F) {
 				owed++
 			}
 			r.Push(e)
-			for _, ok := r.NextInvented(); ok; _, ok = r.NextInvented() {
+			for ok := true; ok; {
+				_, ok = r.NextInvented()
 			}
 		}
 		if !copying && !failed && owed > 0 && r.Idle() {

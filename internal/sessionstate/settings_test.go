@@ -20,8 +20,10 @@ func TestCarryIsTheSmallestDifference(t *testing.T) {
 		{"the same", of("a", "1", "b", "2"), of("b", "2", "a", "1"), ""},
 		{"to nothing", of("a.b", "1"), nil, `RESET "a"."b";`},
 		{"from nothing", nil, of("search_path", `a, "B"`), `SELECT pg_catalog.set_config('search_path','a, "B"',false)`},
-		{"one of three", of("a", "1", "b", "2", "c", "3"), of("a", "1", "b", "9", "d", "4"),
-			`RESET "c";SELECT pg_catalog.set_config('b','9',false),pg_catalog.set_config('d','4',false)`},
+		{
+			"one of three", of("a", "1", "b", "2", "c", "3"), of("a", "1", "b", "9", "d", "4"),
+			`RESET "c";SELECT pg_catalog.set_config('b','9',false),pg_catalog.set_config('d','4',false)`,
+		},
 		{"quotes", nil, of(`x"y`, `it's \ odd`), `SELECT pg_catalog.set_config('x"y',E'it''s \\ odd',false)`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
