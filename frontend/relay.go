@@ -146,6 +146,9 @@ func (s *Session) fenced() bool {
 
 // keep keeps b until the session can go on, and stops reading when that is much.
 func (s *Session) keep(b []byte) {
+	if s.pending == nil {
+		s.pending = s.loop.Small()
+	}
 	s.pending = append(s.pending, b...)
 	if len(s.pending) >= maxPending {
 		s.client.Pause()

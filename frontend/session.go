@@ -73,7 +73,9 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 	if s.srv.logConnections() {
 		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote))...)
 	}
-	s.pending = append(s.pending, early...)
+	if len(early) > 0 {
+		s.keep(early)
+	}
 	if known := s.srv.welcomes.get(s.pool, s.req.Settings); known != nil {
 		s.greet(known)
 		s.enter(PhaseIdle)
@@ -208,6 +210,9 @@ func (s *Session) proceed() {
 	s.pending = nil
 	if len(b) > 0 {
 		s.relay(b)
+	}
+	if b != nil {
+		s.loop.FreeSmall(b)
 	}
 	if s.phase != PhaseClosed && len(s.pending) == 0 && (s.lease == nil || s.lease.Conn.Queued() == 0) {
 		s.client.Resume()

@@ -28,6 +28,7 @@ type Loop struct {
 	chunk   []byte
 	out     []byte
 	spare   [][]byte // buffers for queued output, at most maxSpare kept
+	small   [][]byte // buffers for requests that wait, at most maxSmall kept
 	done    chan struct{}
 	stopped bool
 	panics  atomic.Uint64
@@ -41,6 +42,8 @@ type Loop struct {
 const (
 	eventsPerWait = 256
 	maxSpare      = 16
+	maxSmall      = 256
+	smallSize     = 1 << 10 // bytes: most statements fit
 )
 
 // New starts a loop; Stop ends it. It fails when the process has no descriptor left.
@@ -189,6 +192,24 @@ func (l *Loop) closeAll() {
 	}
 	_ = unix.Close(l.epoll)
 	_ = unix.Close(l.wake)
+}
+
+// Small is an empty buffer for what must be kept past a handler's return, such as a request that waits. Give it back
+// with FreeSmall, so that waiting allocates nothing.
+func (l *Loop) Small() []byte {
+	if n := len(l.small); n > 0 {
+		b := l.small[n-1]
+		l.small = l.small[:n-1]
+		return b
+	}
+	return make([]byte, 0, smallSize)
+}
+
+// FreeSmall takes back a buffer that began as Small.
+func (l *Loop) FreeSmall(b []byte) {
+	if cap(b) == smallSize && len(l.small) < maxSmall {
+		l.small = append(l.small, b[:0])
+	}
 }
 
 func (l *Loop) buffer() []byte {
