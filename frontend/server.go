@@ -260,6 +260,9 @@ func (srv *Server) leaveLogin(nc net.Conn) {
 
 // newSession makes the session that start asks for. It runs on the session's loop.
 func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPort) (*Session, error) {
+	if srv.draining.Load() {
+		return nil, errShuttingDown
+	}
 	if config.IsConsole(start.database) {
 		return nil, &Refusal{Code: codeFeatureNotSupported, Message: "the admin console is not part of this version", Hint: "Figures are at /metrics, see http_listen."}
 	}
@@ -345,9 +348,11 @@ func (srv *Server) Shutdown(ctx context.Context) int {
 	return broken
 }
 
+var errShuttingDown = &Refusal{Code: codeAdminShutdown, Message: "the pooler is shutting down"}
+
 func (srv *Server) dismissGreeters() {
 	for g := srv.greeters.first; g != nil; g = srv.greeters.first {
-		g.leave(&Refusal{Code: codeAdminShutdown, Message: "the pooler is shutting down"})
+		g.leave(errShuttingDown)
 	}
 }
 
@@ -366,7 +371,6 @@ func (srv *Server) waitEmpty(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		case <-look.C:
-			srv.each((*Session).drain) // those that have logged in meanwhile
 		}
 	}
 	return true

@@ -317,7 +317,7 @@ func (s *Server) startOnFreePort(ctx context.Context) error {
 	}
 	var err error
 	for range portTries {
-		if s.Port, err = freePort(); err != nil {
+		if s.Port, err = FreePort(); err != nil {
 			return err
 		}
 		if err = s.startLocked(ctx); !errors.Is(err, errPortTaken) {
@@ -390,8 +390,8 @@ func (s *Server) downLocked(steps []shutdown) error {
 	return fmt.Errorf("stop PostgreSQL: process %d outlives SIGKILL", s.proc.pid)
 }
 
-// freePort finds a port that nothing listens on.
-func freePort() (int, error) {
+// FreePort finds a port that nothing listens on.
+func FreePort() (int, error) {
 	var err error
 	for range portTries {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)

@@ -1,0 +1,223 @@
+package frontend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"pooler/internal/pgtest"
+	"pooler/internal/pgtest/transcript"
+)
+
+// One script of protocol messages is played directly and through the pooler, and every message that comes back must
+// be the same.
+func TestTranscriptIsWhatPostgreSQLSays(t *testing.T) {
+	direct := map[bool][]transcript.Answers{
+		false: playDirect(t, transcript.Options{}),
+		true:  playDirect(t, transcript.Options{Pipelined: true}),
+	}
+	const (
+		one   = "default_pool_size = 1\nloops = 1\n"
+		three = "default_pool_size = 3\nloops = 2\n"
+	)
+	for _, tc := range []struct {
+		name  string
+		toml  string
+		opts  transcript.Options
+		noise bool
+	}{
+		{name: "whole steps", toml: one},
+		{name: "whole steps, two loops", toml: three},
+		{name: "steps in flight", toml: one, opts: transcript.Options{Pipelined: true}},
+		{name: "steps in flight, two loops", toml: three, opts: transcript.Options{Pipelined: true, Chunk: 1000}},
+		{name: "chunks of 1", toml: one, opts: transcript.Options{Chunk: 1}},
+		{name: "chunks of 2", toml: three, opts: transcript.Options{Chunk: 2}},
+		{name: "chunks of 3", toml: one, opts: transcript.Options{Chunk: 3}},
+		{name: "chunks of 5", toml: three, opts: transcript.Options{Chunk: 5}},
+		{name: "chunks of 7, in flight", toml: one, opts: transcript.Options{Chunk: 7, Pipelined: true}},
+		{name: "chunks of 16", toml: three, opts: transcript.Options{Chunk: 16}},
+		{name: "chunks of 64", toml: one, opts: transcript.Options{Chunk: 64}},
+		{name: "chunks of 1000", toml: three, opts: transcript.Options{Chunk: 1000}},
+		{name: "chunks of 65536", toml: one, opts: transcript.Options{Chunk: 65536}},
+		{name: "a slow reader", toml: one, opts: transcript.Options{ReadChunk: 900}},
+		{name: "a slow reader, in flight", toml: three, opts: transcript.Options{ReadChunk: 4000, Pipelined: true}},
+		{name: "others on the one server session", toml: one, noise: true},
+		{name: "others on three server sessions", toml: three, noise: true},
+		{name: "others, in flight", toml: one, opts: transcript.Options{Pipelined: true}, noise: true},
+		{name: "session boundary", toml: `pool_boundary = "session"` + "\n" + one},
+		{name: "session boundary, in flight", toml: `pool_boundary = "session"` + "\n" + three, opts: transcript.Options{Pipelined: true, Chunk: 64}},
+		{name: "transaction boundary", toml: `pool_boundary = "transaction"` + "\n" + one},
+		{name: "transaction boundary, others", toml: `pool_boundary = "transaction"` + "\n" + three, opts: transcript.Options{Chunk: 7}, noise: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			groups, want := script(), direct[tc.opts.Pipelined]
+			if strings.Contains(tc.toml, "transaction") {
+				groups, want = stateless(groups, want)
+			}
+			p := startPooler(t, tc.toml)
+			db := transcriptDatabase(t)
+			tc.opts.Parameters = startUp(db)
+			if tc.noise {
+				tc.opts.Between = newNoise(t, p, db).disturb
+			}
+			got, err := transcript.Play(p.Addr, groups, tc.opts)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, diff := range transcript.Compare(want, got, 5) {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// How PostgreSQL ends a connection whose client breaks the protocol, or wants it to.
+func TestTranscriptEndsAsPostgreSQLEndsIt(t *testing.T) {
+	pg := postgres.Server(t)
+	db := pg.CreateDatabase(t)
+	for _, boundary := range []string{"statement", "session"} {
+		p := startPooler(t, `pool_boundary = "`+boundary+`"`, "default_pool_size = 1")
+		for _, g := range endings() {
+			for _, chunk := range []int{0, 1} {
+				t.Run(fmt.Sprintf("%s, %s boundary, chunks of %d", g.Name, boundary, chunk), func(t *testing.T) {
+					opts := transcript.Options{Parameters: startUp(db), Chunk: chunk}
+					want, err := transcript.Play(address(pg), []transcript.Group{g}, opts)
+					if err != nil {
+						t.Fatal("direct:", err)
+					}
+					got, err := transcript.Play(p.Addr, []transcript.Group{g}, opts)
+					if err != nil {
+						t.Error(err)
+					}
+					for _, diff := range transcript.Compare(want, got, 5) {
+						t.Error(diff)
+					}
+				})
+			}
+		}
+	}
+}
+
+func address(pg *pgtest.Server) string { return fmt.Sprintf("%s:%d", pg.Host, pg.Port) }
+
+func startUp(db string) map[string]string {
+	return map[string]string{"user": pgtest.Superuser, "database": db, "application_name": "transcript"}
+}
+
+// playDirect is what to compare with.
+func playDirect(t *testing.T, opts transcript.Options) []transcript.Answers {
+	t.Helper()
+	opts.Parameters = startUp(transcriptDatabase(t))
+	answers, err := transcript.Play(address(postgres.Server(t)), script(), opts)
+	if err != nil {
+		t.Fatal("direct:", err)
+	}
+	return answers
+}
+
+// transcriptDatabase makes a database for one play, in which another session holds a lock.
+func transcriptDatabase(t *testing.T) string {
+	t.Helper()
+	pg := postgres.Server(t)
+	db := pg.CreateDatabase(t)
+	holder, err := pgx.Connect(t.Context(), pg.DSN(db))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = holder.Close(context.Background()) })
+	if _, err := holder.Exec(t.Context(), "SELECT pg_advisory_lock("+heldLock+")"); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// stateless is what of the script, and of the answers to it, can be played when no state lasts.
+func stateless(groups []transcript.Group, answers []transcript.Answers) ([]transcript.Group, []transcript.Answers) {
+	keptGroups, keptAnswers := []transcript.Group(nil), answers[:1:1]
+	at := 1
+	for _, g := range groups {
+		if g.Stateless {
+			keptGroups = append(keptGroups, g)
+			keptAnswers = append(keptAnswers, answers[at:at+len(g.Steps)]...)
+		}
+		at += len(g.Steps)
+	}
+	return keptGroups, keptAnswers
+}
+
+// noise is other clients of the same pool. Between the steps of the one that is watched, while it holds no server
+// session, they leave on the shared server session what would show if it leaked.
+type noise struct {
+	pooler   *testPooler
+	resident *pgx.Conn // stays, and has statements of the same names
+	dsn      string
+	round    int
+}
+
+func newNoise(t *testing.T, p *testPooler, db string) *noise {
+	t.Helper()
+	n := &noise{pooler: p, dsn: p.dsn(db, "&application_name=noise&default_query_exec_mode=simple_protocol&TimeZone=Asia/Kathmandu")}
+	resident, err := pgx.Connect(t.Context(), n.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resident.Close(context.Background()) })
+	n.resident = resident
+	for _, name := range []string{"s1", "n1", "n2", "r", "k1", "k2", "d1", "tx", "cl", "un", "big", "sp", ""} {
+		if _, err := resident.PgConn().Prepare(t.Context(), name, "SELECT 'noise' AS noise, $1::text", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// mess is what a client leaves behind when it disconnects.
+var mess = []string{
+	"SET application_name = 'leak'; SET DateStyle = 'German'; SET work_mem = '9MB'",
+	"CREATE TEMP TABLE item (leak text); CREATE TEMP TABLE tmp (leak text)",
+	"LISTEN news; LISTEN leak",
+	"PREPARE sp AS SELECT 'leak'; PREPARE n1 AS SELECT 'leak'; PREPARE s1 AS SELECT 'leak'",
+	"SELECT pg_advisory_lock(1), pg_advisory_lock(3)",
+	"DECLARE h CURSOR WITH HOLD FOR SELECT 'leak'",
+	"SET ROLE pg_monitor; SET standard_conforming_strings = off",
+	"BEGIN; SELECT 1/0",
+	"BEGIN; SELECT 'open'",
+}
+
+func (n *noise) disturb() error {
+	for _, l := range n.pooler.Loops { // the watched client's last answer may be ahead of its server session's release
+		done := make(chan struct{})
+		l.Post(func() { close(done) })
+		<-done
+	}
+	if st := n.pooler.Front.Stat(); st.Sessions[PhaseActive.String()] > 0 {
+		return nil
+	}
+	n.round++
+	ctx, cancel := context.WithTimeout(context.Background(), 10e9)
+	defer cancel()
+	name := []string{"s1", "n1", "", "k1"}[n.round%4]
+	r := n.resident.PgConn().ExecPrepared(ctx, name, [][]byte{[]byte("x")}, nil, nil).Read()
+	if r.Err != nil || len(r.Rows) != 1 || string(r.Rows[0][0]) != "noise" {
+		return fmt.Errorf("the resident's statement %q: %w: %v", name, r.Err, r.Rows)
+	}
+	if r := n.resident.PgConn().ExecParams(ctx, "SELECT 'unnamed'", nil, nil, nil, nil).Read(); r.Err != nil {
+		return fmt.Errorf("the resident's unnamed statement: %w", r.Err)
+	}
+	if n.round%3 != 0 {
+		return nil
+	}
+	guest, err := pgx.Connect(ctx, n.dsn)
+	if err != nil {
+		return fmt.Errorf("a guest: %w", err)
+	}
+	_, err = guest.PgConn().Exec(ctx, mess[n.round/3%len(mess)]).ReadAll()
+	if err != nil && !strings.Contains(err.Error(), "22012") {
+		return fmt.Errorf("a guest's mess: %w", err)
+	}
+	return guest.Close(ctx)
+}
