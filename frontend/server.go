@@ -285,7 +285,10 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 		srv: srv, loop: l, pool: p, remote: remote, begun: time.Now(), boundary: boundaries[boundary],
 	}
 	s.walker.Limits = clientLimits
-	s.req = pool.Request{Borrower: s, Loop: l, Settings: srv.interner.Intern(start.settings)}
+	s.req = pool.Request{
+		Borrower: s, Loop: l, Settings: srv.interner.Intern(start.settings),
+		Eager: s.boundary == sessionstate.BoundarySession,
+	}
 	return s, nil
 }
 

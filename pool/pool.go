@@ -48,6 +48,7 @@ type Pool struct {
 	failures   int           // logins to PostgreSQL failed in a row
 	failure    error         // the last of them
 	retryAt    time.Duration // no login before this time
+	growth     growth
 	retired    map[backend.RetireReason]uint64
 	requests   uint64
 	hits       uint64 // requests served by the conn last held or one with the same settings
@@ -158,19 +159,6 @@ func (p *Pool) requeue(r *Request) {
 
 // granted notes the end of r's wait.
 func (p *Pool) granted(r *Request) { p.waited += p.clock.now() - r.since }
-
-// growLocked opens a server session if somebody waits, or the minimum is not reached, and the limit allows. One at a
-// time: by the time it is open, those before it in use are often free again, and a burst of short statements must
-// not fill the pool.
-func (p *Pool) growLocked() {
-	total := len(p.leases) + p.opening + p.closing
-	wanted := p.queue.len > 0 || total < p.cfg.MinSize
-	if p.closed || !wanted || p.opening > 0 || total >= p.cfg.Size || p.clock.now() < p.retryAt {
-		return
-	}
-	p.opening++
-	go p.open()
-}
 
 // open is the life of one attempt to log in to PostgreSQL. puddle's Close waits for it.
 func (p *Pool) open() {
@@ -299,6 +287,7 @@ func (p *Pool) Config() config.Pool {
 func (p *Pool) close() {
 	p.mu.Lock()
 	p.closed = true
+	p.growth.stop()
 	var refused []*Request
 	for r := p.queue.pop(); r != nil; r = p.queue.pop() {
 		refused = append(refused, r)

@@ -25,11 +25,13 @@ type Request struct {
 	Borrower Borrower
 	Loop     *loop.Loop
 	Settings *sessionstate.Settings // what the session wants in force; a conn that has it already is preferred
+	Eager    bool                   // the session will keep its conn: waiting for others' makes no sense
 
 	last       *Lease // the lease held before this request: affinity
 	queued     bool
 	notified   bool
 	since      time.Duration // on the manager's clock
+	ticket     uint64        // number in the queue's order
 	prev, next *Request
 }
 
@@ -37,6 +39,8 @@ type Request struct {
 type queue struct {
 	first, last *Request
 	len         int
+	eager       int // of len
+	tickets     uint64
 }
 
 func (q *queue) push(r *Request) {
@@ -47,7 +51,16 @@ func (q *queue) push(r *Request) {
 		q.last.next = r
 	}
 	q.last = r
-	q.len++
+	q.tickets++
+	r.ticket = q.tickets
+	q.count(r, 1)
+}
+
+func (q *queue) count(r *Request, n int) {
+	q.len += n
+	if r.Eager {
+		q.eager += n
+	}
 }
 
 func (q *queue) pushFront(r *Request) {
@@ -58,7 +71,7 @@ func (q *queue) pushFront(r *Request) {
 		q.first.prev = r
 	}
 	q.first = r
-	q.len++
+	q.count(r, 1)
 }
 
 func (q *queue) pop() *Request {
@@ -81,5 +94,5 @@ func (q *queue) remove(r *Request) {
 		r.next.prev = r.prev
 	}
 	r.queued, r.prev, r.next = false, nil, nil
-	q.len--
+	q.count(r, -1)
 }
