@@ -68,7 +68,7 @@ func startProgram(t *testing.T, pg *pgtest.Server, more string) *program {
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
 			_ = p.cmd.Process.Kill()
-			<-p.exited
+			_ = <-p.exited
 		}
 		if t.Failed() {
 			t.Logf("the program said:\n%s", p.out.String())

@@ -1,0 +1,163 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pooler/backend"
+	"pooler/config"
+)
+
+// dialer counts logins to a PostgreSQL that does not answer.
+type dialer struct{ calls, open, most atomic.Int64 }
+
+var errNobody = errors.New("nobody answers")
+
+func (d *dialer) hang(ctx context.Context, _ config.Pool) (*backend.Conn, error) {
+	d.calls.Add(1)
+	if n := d.open.Add(1); n > d.most.Load() {
+		d.most.Store(n)
+	}
+	defer d.open.Add(-1)
+	<-ctx.Done()
+	return nil, errNobody
+}
+
+func (d *dialer) fail(context.Context, config.Pool) (*backend.Conn, error) {
+	d.calls.Add(1)
+	return nil, errNobody
+}
+
+func testPool(t *testing.T, cfg config.Pool, dial DialFunc) *Pool {
+	t.Helper()
+	c := &clock{start: time.Now()}
+	c.set()
+	p, err := newPool(cfg, dial, c, &loopRing{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// wait queues n requests as Acquire does.
+func (p *Pool) wait(n int, eager bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range n {
+		p.queue.push(&Request{Eager: eager})
+	}
+	p.growLocked()
+}
+
+func TestTheFirstServerSessionIsOpenedAtOnceAndOnlyThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dialer{}
+		p := testPool(t, config.Pool{Size: 10}, d.hang)
+		p.wait(5, false)
+		synctest.Wait()
+		if n := d.calls.Load(); n != 1 {
+			t.Errorf("%d are opened at once for five who wait, want 1", n)
+		}
+		drain(p)
+	})
+}
+
+func TestFurtherOnesAreOpenedForThoseWhoHaveWaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dialer{}
+		p := testPool(t, config.Pool{Size: 10}, d.hang)
+		p.wait(8, false)
+		for _, want := range []int64{1, 2, 4, 4} { // one more, two more, but never more than maxOpening at a time
+			synctest.Wait()
+			if n := d.calls.Load(); n != want {
+				t.Errorf("%d have been opened, want %d", n, want)
+			}
+			pass(patience)
+		}
+		if n := d.most.Load(); n > maxOpening {
+			t.Errorf("%d were being opened at the same time, want at most %d", n, maxOpening)
+		}
+		drain(p)
+	})
+}
+
+func TestNoneIsOpenedWhenTheQueueMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dialer{}
+		p := testPool(t, config.Pool{Size: 10}, d.hang)
+		p.wait(1, false)
+		for range 20 { // somebody always waits, but never for long
+			p.wait(1, false)
+			pass(patience / 2)
+			p.mu.Lock()
+			p.queue.pop()
+			p.mu.Unlock()
+		}
+		if n := d.calls.Load(); n != 1 {
+			t.Errorf("%d were opened, want 1", n)
+		}
+		drain(p)
+	})
+}
+
+func TestSessionsThatKeepTheirsDoNotWaitForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dialer{}
+		p := testPool(t, config.Pool{Size: 3}, d.hang)
+		p.wait(5, true)
+		synctest.Wait()
+		if n := d.calls.Load(); n != 3 {
+			t.Errorf("%d are opened at once, want 3, the limit", n)
+		}
+		drain(p)
+	})
+}
+
+func TestLoginsThatFailBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dialer{}
+		p := testPool(t, config.Pool{Size: 3, LoginRetry: 10 * time.Second}, d.fail)
+		for range 600 { // a minute
+			p.mu.Lock()
+			if p.queue.len == 0 && p.clock.now() >= p.retryAt {
+				p.mu.Unlock()
+				p.openOne()
+			} else {
+				p.mu.Unlock()
+			}
+			pass(tick)
+			p.clock.set()
+			synctest.Wait()
+		}
+		if n := d.calls.Load(); n < 10 || n > 25 {
+			t.Errorf("%d logins were tried in a minute, want 10 to 25: 50 ms doubling up to 10 s", n)
+		}
+		drain(p)
+	})
+}
+
+// openOne tries one login, as for a client that is refused at once.
+func (p *Pool) openOne() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.openLocked(1)
+}
+
+// pass lets time go by, which in a bubble takes none.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // the bubble's clock
+}
+
+func drain(p *Pool) {
+	p.mu.Lock()
+	for p.queue.len > 0 {
+		p.queue.pop()
+	}
+	p.mu.Unlock()
+	p.close()
+}
