@@ -68,7 +68,9 @@ func startProgram(t *testing.T, pg *pgtest.Server, more string) *program {
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
 			_ = p.cmd.Process.Kill()
-			_ = <-p.exited
+			if err := <-p.exited; err != nil {
+				t.Logf("killed: %v", err)
+			}
 		}
 		if t.Failed() {
 			t.Logf("the program said:\n%s", p.out.String())
