@@ -22,6 +22,10 @@ func (c *Conn) Cancel() {
 	}()
 }
 
+// cancelAgain is after what time a statement whose client has gone is cancelled again. PostgreSQL forgets a cancel
+// that comes before the statement it was meant for, and the two come on different connections.
+const cancelAgain = 100 * time.Millisecond
+
 // Cancelling tells whether the conn is fenced.
 func (c *Conn) Cancelling() bool { return c.cancelling }
 
@@ -37,8 +41,29 @@ func (c *Conn) cancelConfirmed(err error) {
 		c.borrower.OnCancelConfirmed()
 	case c.reclaim.active:
 		c.reclaimStep()
+		c.cancelLater()
 	}
 }
+
+// cancelLater cancels again what a client that has gone has left running, if it still runs then.
+func (c *Conn) cancelLater() {
+	if !c.reclaim.active || c.Replies.Idle() {
+		return
+	}
+	l, again := c.Loop(), &retry{c}
+	c.reclaim.again = again
+	time.AfterFunc(cancelAgain, func() {
+		l.Post(func() {
+			if again.conn != nil && !again.conn.Replies.Idle() {
+				again.conn.Cancel()
+			}
+		})
+	})
+}
+
+// retry is what a letter holds of a conn that may have gone to another loop by the time it is read. It belongs to the
+// loop on which the conn is reclaimed.
+type retry struct{ conn *Conn } // nil: the reclaim has ended
 
 // sendCancel delivers a CancelRequest and returns once PostgreSQL has closed the connection, which it does after the
 // signal has been sent (ProcessCancelRequest in PostgreSQL's postmaster.c).

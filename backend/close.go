@@ -2,16 +2,18 @@ package backend
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// goodbyeWait bounds how long Close waits for PostgreSQL to end the session, in seconds. Until then the session
-// still counts against max_connections, and so it does against the pool's limit.
-const goodbyeWait = 5
+// goodbyeWait bounds how long Close waits for PostgreSQL to end the session. Until then the session still counts
+// against max_connections, and so it does against the pool's limit.
+const goodbyeWait = 5 * time.Second
 
-// Close ends a retired conn's session and waits until PostgreSQL has ended it, at most goodbyeWait. It blocks, so it
-// is not for a loop; the keeper calls it once, after Lost.
+// Close ends a retired conn's session and waits until PostgreSQL has ended it, at most goodbyeWait. What it may still
+// be running is cancelled: nobody wants it any more. It blocks, so it is not for a loop; the keeper calls it once,
+// after Lost.
 func (c *Conn) Close() {
 	c.Prepared.Clear()
 	if c.fd < 0 {
@@ -22,17 +24,28 @@ func (c *Conn) Close() {
 		return
 	}
 	_ = unix.SetNonblock(c.fd, false)
-	limit := unix.Timeval{Sec: goodbyeWait}
+	limit := unix.NsecToTimeval(int64(cancelAgain))
 	_ = unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
 	_ = unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
 	if c.retired != RetireMidMessage {
 		_, _ = unix.Write(c.fd, []byte{'X', 0, 0, 0, 4})
 	}
 	_ = unix.Shutdown(c.fd, unix.SHUT_WR)
+	c.awaitEnd()
+}
+
+// awaitEnd reads until PostgreSQL closes the connection.
+func (c *Conn) awaitEnd() {
 	var rest [4096]byte
-	for {
-		if n, err := unix.Read(c.fd, rest[:]); n <= 0 && !errors.Is(err, unix.EINTR) {
+	begun := time.Now()
+	for next := begun.Add(cancelAgain); time.Since(begun) < goodbyeWait; {
+		n, err := unix.Read(c.fd, rest[:])
+		if n <= 0 && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
 			return
+		}
+		if now := time.Now(); now.After(next) {
+			_ = sendCancel(c.Addr, c.cancelKey, goodbyeWait)
+			next = now.Add(cancelAgain)
 		}
 	}
 }

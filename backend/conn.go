@@ -74,6 +74,7 @@ type Conn struct {
 	swallowing bool   // the frame at hand, or the one being shown in parts, is nobody's
 	desync     bool   // the server's stream cannot be followed any more
 	failed     bool   // a request of the pooler's own has failed
+	explained  bool   // PostgreSQL has told the client itself that it ends the session
 	parameters []sessionstate.Setting
 	reported   *sessionstate.Settings // parameters, interned; nil after a change
 	cancelKey  []byte                 // the CancelRequest to send, whole
@@ -217,6 +218,10 @@ func (c *Conn) relay(b []byte) {
 		if part == wire.None {
 			break
 		}
+		if part == wire.Whole && (typ == 'D' || typ == 'd') && c.Replies.RowsPass() {
+			off += n // the one case worth a way of its own: most of what is relayed are rows
+			continue
+		}
 		switch part {
 		case wire.Bad:
 			c.desync = true
@@ -256,13 +261,22 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int) {
 		}
 	case 'S':
 		c.noteParameter(body)
+	case 'G':
+		if c.reclaim.active {
+			c.endOpenRequests() // its client went before the COPY began
+		}
 	case 'C':
 		if tag, _, ok := wire.Cstring(body); ok && outcome == sessionstate.Pass && c.borrower != nil {
 			c.borrower.OnTag(tag)
 		}
 	case 'E':
+		if v := string(wire.ErrorField(body, 'V')); outcome == sessionstate.Pass && (v == "FATAL" || v == "PANIC") {
+			c.explained = c.borrower != nil
+		}
 		if c.borrower != nil {
 			c.Replies.TakeDropped(c.borrower.OnSkipped)
+		} else {
+			c.Replies.TakeDropped(c.onSkipped)
 		}
 	}
 	switch outcome {
@@ -360,12 +374,15 @@ func (c *Conn) Retire(reason RetireReason) {
 	c.fd = c.stream.Release()
 	b := c.borrower
 	c.borrower = nil
-	c.reclaim.active = false
+	c.reclaim.end()
 	if b != nil {
 		b.OnServerLost(reason)
 	}
 	c.keeper.Lost(reason)
 }
+
+// Explained tells whether PostgreSQL has told the client itself that it ends the session.
+func (c *Conn) Explained() bool { return c.explained }
 
 // Retired is the reason why the conn was closed, or NotRetired.
 func (c *Conn) Retired() RetireReason { return c.retired }

@@ -15,6 +15,15 @@ type reclaim struct {
 	dirty      bool // session state must be discarded
 	rolledBack bool
 	since      time.Time
+	again      *retry // nil: no cancel is to be repeated
+}
+
+// end notes that the conn is clean, or closed.
+func (r *reclaim) end() {
+	r.active = false
+	if r.again != nil {
+		r.again.conn, r.again = nil, nil
+	}
 }
 
 // Reclaim takes the conn back from a client that left it in any state: a request running, a transaction open, COPY
@@ -37,7 +46,19 @@ func (c *Conn) Reclaim(dirty, cancel, halfSent bool) {
 	c.reclaimStep()
 }
 
-// endOpenRequests sends what the client would have had to send to bring the server to ReadyForQuery.
+// onSkipped notes that the server has skipped or refused a request of a client that has gone.
+func (c *Conn) onSkipped(e sessionstate.Entry) {
+	switch {
+	case e.Kind != sessionstate.KindParse:
+	case e.Stmt == nil:
+		c.Unnamed = c // nobody's, but not nothing
+	case e.Action != sessionstate.Invent && e.Action != sessionstate.Replace:
+		c.Prepared.Remove(e.Stmt)
+	}
+}
+
+// endOpenRequests sends what the client would have had to send to bring the server to ReadyForQuery. Requests that it
+// has not synced must not take effect, so an error goes in front of the Sync that would commit them.
 func (c *Conn) endOpenRequests() {
 	var out []byte
 	if c.Replies.InCopy() {
@@ -45,7 +66,9 @@ func (c *Conn) endOpenRequests() {
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindCopyEnd})
 	}
 	if c.Replies.NeedsSync() {
+		out = wire.AppendNamed(out, 'D', []byte{'S'}, sessionstate.MissingStatement, nil, 0)
 		out = wire.AppendHeader(out, 'S', 0)
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindDescribe, Action: sessionstate.Disowned})
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindSync, Action: sessionstate.Disowned})
 	}
 	c.stream.Write(out)
@@ -67,7 +90,7 @@ func (c *Conn) reclaimStep() {
 		c.ask("DISCARD ALL")
 		c.forget()
 	default:
-		c.reclaim.active = false
+		c.reclaim.end()
 		c.keeper.Reclaimed()
 	}
 }
@@ -75,10 +98,13 @@ func (c *Conn) reclaimStep() {
 // Reclaiming tells since when the conn is being brought back; ok is false when it is not.
 func (c *Conn) Reclaiming() (since time.Time, ok bool) { return c.reclaim.since, c.reclaim.active }
 
-// ask sends a query of the pooler's own, whose answer nobody gets.
+// ask sends a query of the pooler's own, whose answer nobody gets. A Sync goes in front: a message that is no request,
+// such as a Flush with a body, may have made the server skip everything up to one.
 func (c *Conn) ask(sql string) {
+	c.Unnamed = nil // a simple Query drops it
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindSync, Action: sessionstate.Disowned})
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Swallow})
-	c.stream.Write(wire.AppendQuery(nil, sql))
+	c.stream.Write(wire.AppendQuery(wire.AppendHeader(nil, 'S', 0), sql))
 }
 
 // forget notes that DISCARD ALL has cleared the session.

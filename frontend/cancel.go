@@ -89,15 +89,21 @@ func (r *secrets) next() (secret [secretSize]byte) {
 	return secret
 }
 
-// cancel carries out a CancelRequest for the session that key names; nobody is told whether there is one.
-func (srv *Server) cancel(id uint32, secret []byte) {
-	s := srv.sessions.find(SessionID(id), secret)
+// cancel carries out a CancelRequest for the session that key names; nobody is told whether there is one. It calls
+// taken when that is done: only then may the connection that brought the request be closed, since a client that sees
+// it closed takes its next statement to be safe from the cancel, as with PostgreSQL.
+func (srv *Server) cancel(key cancelKey, taken func()) {
+	s := srv.sessions.find(SessionID(key.id), key.secret)
 	if s == nil {
 		srv.counters.cancelsUnknown.Add(1)
+		taken()
 		return
 	}
 	srv.counters.cancels.Add(1)
-	s.loop.Post(s.onCancel)
+	s.loop.Post(func() {
+		s.onCancel()
+		taken()
+	})
 }
 
 func appendKeyData(dst []byte, id SessionID, secret [secretSize]byte) []byte {

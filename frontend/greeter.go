@@ -105,11 +105,13 @@ func (g *greeter) read(b []byte) {
 			b = rest
 		case codeCancelRequest:
 			key, err := parseCancel(body)
-			if err == nil {
-				g.srv.cancel(key.id, key.secret)
-				err = io.EOF // it gets no answer
+			if err != nil {
+				g.leave(err)
+				return
 			}
-			g.leave(err)
+			l := g.loop
+			g.stream.Pause()
+			g.srv.cancel(key, func() { l.Post(func() { g.leave(io.EOF) }) }) // it gets no answer
 			return
 		default:
 			start, err := parseStartup(code, body)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -102,17 +101,6 @@ func (p *testPooler) stop(t *testing.T) {
 	if t.Failed() {
 		t.Logf("the pooler's log:\n%s", p.Log.String())
 	}
-}
-
-// dial opens a plain connection to the pooler, closed when the test ends.
-func (p *testPooler) dial(t *testing.T) net.Conn {
-	t.Helper()
-	nc, err := net.Dial("tcp", p.Addr)
-	if err != nil {
-		t.Fatalf("dial pooler: %v", err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
-	return nc
 }
 
 // dsn is the URL of database db through the pooler; more is further parameters, "&name=value".

@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -20,6 +21,7 @@ const (
 type unnamedStatement struct {
 	body    []byte // of its Parse, behind the name
 	effects sessionstate.Effect
+	mark    uint32 // counts them
 	state   unnamedState
 }
 
@@ -39,9 +41,6 @@ const (
 	largeUnnamed                    // it runs when it is bound, and the server session is pinned until then anyway
 )
 
-// missingStatement is a name that no client can have prepared: using it provokes an error.
-const missingStatement = sessionstate.PoolerPrefix + "missing"
-
 // onStatement handles Parse, Bind, Describe and Close: statement names are the client's own, on servers statements
 // are known by text.
 func (s *Session) onStatement(g *wire.Gather, typ byte, off, n int, part wire.Part) bool {
@@ -60,9 +59,14 @@ func (s *Session) onStatement(g *wire.Gather, typ byte, off, n int, part wire.Pa
 	case 'D', 'C':
 		ok = s.onDescribeOrClose(f, body)
 	}
-	if !ok {
+	switch {
+	case ok:
+	case part == wire.Whole:
+		s.owe(sessionstate.KindBind) // whatever it is, PostgreSQL answers it with an error
+		ok = true
+	default:
 		s.flush(g, off)
-		s.endWith(EndProtocol, protocolViolation("invalid message format"))
+		s.endWith(EndProtocol, protocolViolation("name too long"))
 	}
 	return ok
 }
@@ -97,7 +101,7 @@ func (s *Session) onParse(f frame, body []byte, part wire.Part) bool {
 	case len(name) == 0:
 		s.onParseUnnamed(rest, part)
 	case s.names[string(name)] != nil:
-		s.provoke(f, sessionstate.KindParse, name, sessionstate.RefuseDuplicate)
+		s.parseDuplicate(f, name, rest)
 	case len(s.names) >= maxNames:
 		s.provoke(f, sessionstate.KindParse, name, sessionstate.RefuseTooMany)
 	case part == wire.Head:
@@ -112,8 +116,9 @@ func (s *Session) onParse(f frame, body []byte, part wire.Part) bool {
 func (s *Session) onParseUnnamed(rest []byte, part wire.Part) {
 	c := s.lease.Conn
 	u := &s.unnamed
+	u.mark++
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Mark: u.mark})
 	c.Unnamed = s
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse})
 	if part == wire.Head {
 		u.body, u.state = nil, unnamedServer
 		s.pins |= sessionstate.PinUnnamed
@@ -135,17 +140,32 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	}
 	s.names[name] = st
 	c := s.lease.Conn
-	e := sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st}
-	if c.Prepared.Has(st) {
-		e.Action = sessionstate.Invent
-		c.Replies.Push(e)
-		f.replace(nil)
-		return
-	}
-	c.Prepared.Add(st, &s.srv.statements)
-	c.Replies.Push(e)
+	s.prepareAnew(f, st)
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st})
 	f.rename(st.Name, rest)
 	s.evict(f)
+}
+
+// prepareAnew makes room for a Parse of st, which PostgreSQL shall judge even if it holds the statement already: a
+// table may have changed since, and in a failed transaction the answer is an error.
+func (s *Session) prepareAnew(f frame, st *sessionstate.Statement) {
+	c := s.lease.Conn
+	if c.Prepared.Has(st) {
+		s.closePrepared(f, f.off, st)
+	}
+	c.Prepared.Add(st, &s.srv.statements)
+}
+
+// parseDuplicate handles a Parse whose name is in use. PostgreSQL finds the errors of its text first.
+func (s *Session) parseDuplicate(f frame, name, rest []byte) {
+	if f.missing == 0 {
+		st := s.srv.statements.Get(rest, s.lease.Conn.StdStrings)
+		s.prepareAnew(f, st)
+		s.srv.statements.Drop(st)
+		s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Stmt: st})
+		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, st.Name, rest, 0))
+	}
+	s.provoke(f, sessionstate.KindParse, name, sessionstate.RefuseDuplicate)
 }
 
 // evict closes the statement whose last use is longest ago, when the server session holds too many.
@@ -155,13 +175,19 @@ func (s *Session) evict(f frame) {
 	if old == nil || f.missing > 0 || old.Private {
 		return
 	}
-	out, err := (&pgproto3.Close{ObjectType: 'S', Name: old.Name}).Encode(nil)
+	s.closePrepared(f, f.end, old)
+}
+
+// closePrepared has the server session, at a position of the chunk, close a statement that it holds.
+func (s *Session) closePrepared(f frame, at int, st *sessionstate.Statement) {
+	c := s.lease.Conn
+	out, err := (&pgproto3.Close{ObjectType: 'S', Name: st.Name}).Encode(nil)
 	if err != nil {
 		return
 	}
-	c.Prepared.Remove(old)
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindClose, Action: sessionstate.Swallow, Stmt: old})
-	f.g.Insert(f.end, out)
+	c.Prepared.Remove(st)
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindClose, Action: sessionstate.Swallow, Stmt: st})
+	f.g.Insert(at, out)
 }
 
 // onUse handles a message that uses a statement: Bind, and Describe of a statement. rest begins with its name.
@@ -176,6 +202,10 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		return true
 	}
 	st := s.names[string(name)]
+	if st == nil && bytes.HasPrefix(name, []byte(sessionstate.PoolerPrefix)) {
+		s.provoke(f, kind, name, sessionstate.RefuseMissing) // it may be another client's
+		return true
+	}
 	if st == nil || st.Private && !c.Prepared.Has(st) { // SQL PREPARE's, or PostgreSQL's error to give
 		c.Replies.Push(sessionstate.Entry{Kind: kind})
 		return true
@@ -187,17 +217,25 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		s.srv.counters.prepares.Add(1)
 	}
 	s.pins |= s.lease.Conn.Pins(st.Effects)
-	c.Replies.Push(sessionstate.Entry{Kind: kind})
+	c.Replies.Push(sessionstate.Entry{Kind: kind, Name: namesEnded(st.Effects)})
 	f.rename(st.Name, after)
 	s.evict(f)
 	return true
+}
+
+// namesEnded marks a request that may end the client's statements.
+func namesEnded(e sessionstate.Effect) string {
+	if e&(sessionstate.EffectDeallocate|sessionstate.EffectDiscard) != 0 {
+		return sessionstate.AllNames
+	}
+	return ""
 }
 
 // useUnnamed sees to it that the server session's unnamed statement is this client's.
 func (s *Session) useUnnamed(f frame, kind sessionstate.Kind) {
 	c := s.lease.Conn
 	if s.unnamed.state == unnamedNone {
-		s.provoke(f, kind, nil, sessionstate.RefuseNoUnnamed)
+		s.provoke(f, kind, nil, sessionstate.RefuseMissing)
 		return
 	}
 	if c.Unnamed != s && s.unnamed.state == unnamedKept {
@@ -207,11 +245,11 @@ func (s *Session) useUnnamed(f frame, kind sessionstate.Kind) {
 		s.srv.counters.prepares.Add(1)
 	}
 	s.pins |= s.lease.Conn.Pins(s.unnamed.effects)
-	c.Replies.Push(sessionstate.Entry{Kind: kind})
+	c.Replies.Push(sessionstate.Entry{Kind: kind, Name: namesEnded(s.unnamed.effects)})
 }
 
 func (s *Session) onDescribeOrClose(f frame, body []byte) bool {
-	if len(body) < 2 {
+	if len(body) < 2 || body[len(body)-1] != 0 || bytes.IndexByte(body[1:], 0) != len(body)-2 {
 		return false
 	}
 	kind := sessionstate.KindDescribe
@@ -226,11 +264,8 @@ func (s *Session) onDescribeOrClose(f frame, body []byte) bool {
 	case kind == sessionstate.KindDescribe:
 		return s.onUse(f, kind, body[1:])
 	}
-	name, _, ok := wire.Cstring(body[1:])
-	if ok {
-		s.onClose(f, string(name))
-	}
-	return ok
+	s.onClose(f, string(body[1:len(body)-1]))
+	return true
 }
 
 // onClose ends the client's name for a statement. On the server session it stays prepared, for whoever uses the same
@@ -244,6 +279,9 @@ func (s *Session) onClose(f frame, name string) {
 	st := s.names[name]
 	if st == nil {
 		s.owe(sessionstate.KindClose)
+		if strings.HasPrefix(name, sessionstate.PoolerPrefix) {
+			f.rename(sessionstate.MissingStatement, nil) // it may be another client's
+		}
 		return
 	}
 	delete(s.names, name)
@@ -255,9 +293,10 @@ func (s *Session) onClose(f frame, name string) {
 // skipped, and the client is told refusal instead.
 func (s *Session) provoke(f frame, kind sessionstate.Kind, name []byte, refusal sessionstate.Refusal) {
 	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: kind, Action: sessionstate.Replace, Name: string(name), Refuse: refusal})
-	out, err := (&pgproto3.Describe{ObjectType: 'S', Name: missingStatement}).Encode(nil)
+	out, err := (&pgproto3.Describe{ObjectType: 'S', Name: sessionstate.MissingStatement}).Encode(nil)
 	if err == nil {
 		f.replace(out)
+		s.dropping = f.missing > 0
 	}
 }
 
@@ -285,8 +324,11 @@ var refusals = [...]func(name string) *Refusal{
 			Hint: "The pooler keeps 10000 for one client. Close those that are not used any more.",
 		}
 	},
-	sessionstate.RefuseNoUnnamed: func(string) *Refusal {
-		return &Refusal{Code: codeNoSuchStatement, Message: "unnamed prepared statement does not exist"}
+	sessionstate.RefuseMissing: func(name string) *Refusal {
+		if name == "" {
+			return &Refusal{Code: codeNoSuchStatement, Message: "unnamed prepared statement does not exist"}
+		}
+		return &Refusal{Code: codeNoSuchStatement, Message: `prepared statement "` + name + `" does not exist`}
 	},
 }
 
@@ -302,7 +344,9 @@ func (s *Session) OnSkipped(e sessionstate.Entry) {
 		} else if e.Stmt != nil {
 			c.Prepared.Add(e.Stmt, &s.srv.statements)
 		}
-	case sessionstate.KindQuery, sessionstate.KindCall, sessionstate.KindSync, sessionstate.KindBind,
+	case sessionstate.KindQuery:
+		c.Unnamed = s // as far as it was: the Query would have dropped it
+	case sessionstate.KindCall, sessionstate.KindSync, sessionstate.KindBind,
 		sessionstate.KindDescribe, sessionstate.KindExecute, sessionstate.KindCopyEnd:
 	}
 }
@@ -312,7 +356,7 @@ func (s *Session) undoParse(e sessionstate.Entry) {
 	switch {
 	case e.Action == sessionstate.Replace:
 	case e.Stmt == nil:
-		s.undoParseUnnamed(e.Failed)
+		s.undoParseUnnamed(e)
 	default:
 		if e.Action != sessionstate.Invent {
 			c.Prepared.Remove(e.Stmt)
@@ -325,16 +369,33 @@ func (s *Session) undoParse(e sessionstate.Entry) {
 }
 
 // undoParseUnnamed: a Parse that failed has dropped the unnamed statement; one that was skipped has left the one
-// before it, whose text is not kept any more.
-func (s *Session) undoParseUnnamed(failed bool) {
-	s.unnamed.body = nil
-	if failed {
-		s.unnamed.state = unnamedNone
-		s.lease.Conn.Unnamed = nil
+// before it, whose text is not kept any more. Another Parse may be under way since.
+func (s *Session) undoParseUnnamed(e sessionstate.Entry) {
+	c, u := s.lease.Conn, &s.unnamed
+	switch {
+	case e.Action == sessionstate.SwallowDone: // the client's own is as it was
+		c.Unnamed = nil
+	case e.Mark != u.mark:
+	case e.Failed:
+		u.body, u.state = nil, unnamedNone
+		c.Unnamed = nil
+	default:
+		u.body, u.state = nil, unnamedServer
+		s.pins |= sessionstate.PinUnnamed
+	}
+}
+
+// disownUnnamed drops, in front of the first message of a lease, an unnamed statement that another client has left on
+// the server session. Later it would be too late: a Parse that is skipped replaces nothing. A Query, or a Parse that
+// comes first, drops it by itself.
+func (s *Session) disownUnnamed(g *wire.Gather, typ byte, off, n int) {
+	c := s.lease.Conn
+	if c.Unnamed == nil || c.Unnamed == s || typ == 'Q' || typ == 'P' && n > wire.HeaderSize && g.In[off+wire.HeaderSize] == 0 {
 		return
 	}
-	s.unnamed.state = unnamedServer
-	s.pins |= sessionstate.PinUnnamed
+	c.Unnamed = nil
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindClose, Action: sessionstate.Swallow})
+	g.Insert(off, wire.AppendNamed(nil, 'C', []byte{'S'}, "", nil, 0))
 }
 
 // forgetPrepared notes that DEALLOCATE ALL or DISCARD ALL has ended every statement of the server session, and with

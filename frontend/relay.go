@@ -3,6 +3,8 @@ package frontend
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -23,6 +25,10 @@ const (
 	refuseToSync           // everything up to a Sync
 	refuseToTail           // the Query that is being streamed
 )
+
+// maxOwed is how many answers may be owed to one client before it is not read from. It is far more than PostgreSQL
+// may be keeping back for its next packet, 8 KiB of ParseComplete.
+const maxOwed = 8192
 
 // OnReadable relays one chunk from the client.
 func (s *Session) OnReadable() {
@@ -45,6 +51,9 @@ func (s *Session) OnDrained() {
 	if s.lease != nil {
 		s.lease.Conn.Resume()
 	}
+	if len(s.pending) > 0 {
+		s.proceed()
+	}
 }
 
 // OnHalfClose implements loop.Handler: the client has sent its last byte while it was not read from. If it waits for
@@ -52,7 +61,27 @@ func (s *Session) OnDrained() {
 func (s *Session) OnHalfClose() {
 	if s.phase != PhaseActive {
 		s.end(EndClientGone)
+		return
 	}
+	s.awaitTaken(s.lease.Conn.Queued())
+}
+
+// stallLimit is how long PostgreSQL may take nothing of what a client that has hung up sent before. Longer means that
+// it waits, for a lock perhaps, and the client is treated as one whose request runs when it disappears.
+const stallLimit = 2 * time.Second
+
+func (s *Session) awaitTaken(queued int) {
+	time.AfterFunc(stallLimit, func() {
+		s.loop.Post(func() {
+			switch {
+			case s.phase != PhaseActive:
+			case s.lease.Conn.Queued() == queued:
+				s.end(EndClientGone)
+			default:
+				s.awaitTaken(s.lease.Conn.Queued())
+			}
+		})
+	})
 }
 
 // OnHangup implements loop.Handler.
@@ -73,11 +102,25 @@ func (s *Session) FromServer(p []byte) {
 	if s.client.Queued() > 0 && s.lease != nil {
 		s.lease.Conn.Pause() // until OnDrained: a slow reader holds back its server, not our memory
 	}
+	if s.choked && s.lease != nil && s.lease.Conn.Replies.Len() < maxOwed/2 {
+		s.choked = false
+		s.loop.Post(s.goOn) // not from within the server's chunk
+	}
+}
+
+// goOn sends what had to wait until fewer answers are owed.
+func (s *Session) goOn() {
+	if s.phase != PhaseClosed && len(s.pending) > 0 {
+		s.proceed()
+	}
 }
 
 // relay walks b, which begins where the last call ended, and passes it on. What cannot go on yet is kept.
 func (s *Session) relay(b []byte) {
-	if s.mustWait() {
+	switch {
+	case s.parting != nil:
+		return // nothing counts behind the last message
+	case s.mustWait():
 		s.keep(b)
 		return
 	}
@@ -92,10 +135,13 @@ func (s *Session) relay(b []byte) {
 		switch part {
 		case wire.Bad:
 			s.flush(&g, off)
-			s.endWith(EndProtocol, protocolViolation("invalid message length"))
+			s.part(func() { s.endWith(EndProtocol, badHeader(typ)) })
 			return
 		case wire.Whole, wire.Head:
-			next := s.admit(typ)
+			next := s.admit(typ, n)
+			if s.phase == PhaseClosed {
+				return
+			}
 			if next == admitWait {
 				s.walker, blocked = before, true
 				continue
@@ -106,8 +152,9 @@ func (s *Session) relay(b []byte) {
 			}
 			s.dropping = next == admitDrop
 			if !s.dropping && !s.handle(&g, typ, off, n, part) {
-				return // the session has ended
+				return // the session has ended, or ends when all is answered
 			}
+			s.undoSkipped()
 		case wire.Body, wire.Tail, wire.None:
 			if s.large != nil {
 				s.scanLarge(b[off:off+n], part == wire.Tail)
@@ -130,6 +177,21 @@ func (s *Session) relay(b []byte) {
 		s.keep(b[off:])
 	default:
 		s.partial = append([]byte(nil), b[off:]...)
+	}
+}
+
+// badHeader says what PostgreSQL says of a frame that cannot be one; it looks at the type before the length.
+func badHeader(typ byte) *Refusal {
+	if strings.IndexByte("QPBDECSHFXdcf", typ) < 0 {
+		return protocolViolation("invalid frontend message type %d", typ)
+	}
+	return protocolViolation("invalid message length")
+}
+
+// undoSkipped takes back what was noted for the frame at hand, if the server is skipping to the next Sync.
+func (s *Session) undoSkipped() {
+	if s.lease != nil && s.lease.Conn.Replies.HasDropped() {
+		s.lease.Conn.Replies.TakeDropped(s.OnSkipped)
 	}
 }
 
@@ -178,20 +240,30 @@ const (
 	admitAgain             // the state has changed: judge it again
 )
 
-// admit decides about a frame before it is looked into.
-func (s *Session) admit(typ byte) admission {
+// admit decides about a frame, of which n bytes are at hand, before it is looked into.
+func (s *Session) admit(typ byte, n int) admission {
 	switch {
 	case typ == 'X':
 		return admitForward
+	case s.lease == nil && s.client.Queued() > 0:
+		return admitWait // until OnDrained: it does not read what it is answered here
 	case s.refusing != refuseNothing:
 		return s.admitRefused(typ)
 	case s.fenced():
+		return admitWait
+	case s.lease != nil && s.lease.Conn.Replies.Len() >= maxOwed:
+		s.choked = true
+		return admitWait
+	case s.lease != nil && (typ == 'P' || typ == 'B' || typ == 'D' || typ == 'C') && s.lease.Conn.Replies.NamesOpen():
 		return admitWait
 	case s.lease != nil:
 		return admitForward
 	}
 	switch typ {
 	case 'S':
+		if n > wire.HeaderSize {
+			break // PostgreSQL has something to say of it
+		}
 		s.client.Write(wire.AppendReady(nil, 'I'))
 		return admitDrop
 	case 'H', 'd', 'c', 'f':
@@ -238,11 +310,14 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 	if typ == 'X' {
 		s.flush(g, off)
 		s.graceful = true
-		s.end(EndTerminate)
+		s.part(func() { s.end(EndTerminate) })
 		return false
 	}
-	if c := s.lease.Conn; s.carry != "" && c.Replies.Idle() && c.Status() != 'E' {
+	if s.carry != "" && s.lease.Conn.Replies.Idle() && s.lease.Conn.Status() != 'E' { // with a lease only
 		g.Insert(off, s.takeCarry(nil))
+	}
+	if s.lease != nil {
+		s.disownUnnamed(g, typ, off, n)
 	}
 	switch typ {
 	case 'Q':
@@ -260,10 +335,22 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 		s.onFunctionCall(g.In[off+wire.HeaderSize : off+n])
 	default:
 		s.flush(g, off)
-		s.endWith(EndProtocol, protocolViolation("invalid frontend message type %d", typ))
+		s.part(func() { s.endWith(EndProtocol, protocolViolation("invalid frontend message type %d", typ)) })
 		return false
 	}
 	return true
+}
+
+// part calls last, which ends the session: when the client has the answers to all that it sent before, or at once if
+// they cannot come without more from it. A COPY among them is ended; otherwise PostgreSQL ignores CopyFail.
+func (s *Session) part(last func()) {
+	if s.lease == nil || s.lease.Conn.Replies.Idle() || s.lease.Conn.Replies.NeedsSync() {
+		last()
+		return
+	}
+	s.parting = last
+	s.owe(sessionstate.KindCopyEnd)
+	s.lease.Conn.Write([]byte("f\x00\x00\x00\x05\x00"))
 }
 
 func (s *Session) owe(k sessionstate.Kind) {
@@ -271,7 +358,11 @@ func (s *Session) owe(k sessionstate.Kind) {
 }
 
 func (s *Session) onQuery(body []byte, part wire.Part) {
-	s.owe(sessionstate.KindQuery)
+	var effects sessionstate.Effect
+	if part == wire.Whole {
+		effects = sessionstate.Scan(sessionstate.TextOf(body), s.lease.Conn.StdStrings)
+	}
+	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Name: namesEnded(effects)})
 	s.unnamed.state = unnamedNone // PostgreSQL drops it at every simple Query
 	s.lease.Conn.Unnamed = nil
 	s.pins &^= sessionstate.PinUnnamed
@@ -279,7 +370,7 @@ func (s *Session) onQuery(body []byte, part wire.Part) {
 		s.beginLarge(body, largeQuery)
 		return
 	}
-	s.pins |= s.lease.Conn.Pins(sessionstate.Scan(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
+	s.pins |= s.lease.Conn.Pins(effects)
 }
 
 // harmlessCalls are the functions that libpq calls by the fast path: large objects, whose descriptors live in a
@@ -350,6 +441,10 @@ func (s *Session) OnCarryFailed(body []byte) bool {
 
 // OnSettled implements backend.Borrower: the server owes nothing, and here alone the session may give it up.
 func (s *Session) OnSettled() {
+	if s.parting != nil {
+		s.parting()
+		return
+	}
 	c := s.lease.Conn
 	if !s.greeted {
 		now := c.Reported(&s.srv.interner)
@@ -361,6 +456,12 @@ func (s *Session) OnSettled() {
 		Fenced: c.Cancelling(), More: len(s.pending) > 0, Tainted: c.Unsure(),
 	}) {
 	case sessionstate.Keep:
+		s.reported = c.Reported(&s.srv.interner) // every change of it has passed through to the client
+		if len(s.pending) > 0 && !s.fenced() {
+			// It waited for answers, see Replies.NamesOpen.
+			s.proceedWithLease()
+			return
+		}
 		if s.leaving && c.Idle() && c.Status() == 'I' {
 			s.leave()
 		}
@@ -408,8 +509,13 @@ func (s *Session) OnServerLost(reason backend.RetireReason) {
 		s.boundary == sessionstate.BoundarySession
 	s.lease, s.carry = nil, ""
 	s.enter(PhaseIdle)
-	if !depends {
+	switch {
+	case !depends:
 		s.proceed()
+		return
+	case c.Explained():
+		s.linger = true
+		s.end(EndServerLost)
 		return
 	}
 	s.endWith(EndServerLost, &Refusal{

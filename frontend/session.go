@@ -27,6 +27,7 @@ type Session struct {
 	names    map[string]*sessionstate.Statement
 	unnamed  unnamedStatement
 	large    *sessionstate.Scanner // scans the statement that is being streamed
+	parting  func()                // ends the session once nothing is owed; nil: the client has not said its last
 	carry    string                // SQL to be sent in front of the next request
 	partial  []byte                // beginning of a frame that is looked at whole
 	pending  []byte                // whole frames, and perhaps a beginning, that wait for a lease
@@ -43,6 +44,7 @@ type Session struct {
 	refusing refusing
 	greeted  bool // the login is complete
 	dropping bool // the frame being streamed is not passed on
+	choked   bool // what is pending waits until fewer answers are owed
 	halfSent bool // the frame being streamed has reached the server in part
 	leaving  bool // the pooler stops: the session ends as soon as it is between transactions
 	graceful bool // the client has said goodbye
@@ -144,6 +146,7 @@ func (s *Session) hold(l *pool.Lease) {
 func (s *Session) takeCarry(dst []byte) []byte {
 	c := s.lease.Conn
 	c.Settings = s.req.Settings
+	c.Unnamed = nil // a simple Query drops it
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Swallow})
 	dst = wire.AppendQuery(dst, s.carry)
 	s.carry = ""

@@ -189,7 +189,7 @@ func nameScript() []transcript.Group {
 	return []transcript.Group{
 		group("named statements over many transactions", synced(parse("n1", "SELECT $1::text AS a")), synced(bind("", "n1", "x"), describe('P', ""), execute("", 0)), query("SELECT 1"), synced(bind("", "n1", "y"), execute("", 0)),
 			synced(parse("n2", "SELECT $1::text AS a")), synced(bind("", "n2", "z"), execute("", 0), bind("", "n1", "z"), execute("", 0)), synced(describe('S', "n2"))),
-		group("a name in use", synced(parse("n1", "SELECT 'other'")), synced(bind("", "n1", "still"), execute("", 0)), synced(parse("n1", "SELECT 'other'"), bind("", "n1", "x"), execute("", 0)), synced(parse("n1", "SELEC"))),
+		group("a name in use", synced(parse("n1", "SELECT $1::text AS a")), synced(parse("n1", "SELECT 'other'")), synced(bind("", "n1", "still"), execute("", 0)), synced(parse("n1", "SELECT 'other'"), bind("", "n1", "x"), execute("", 0)), synced(parse("n1", "SELEC"))),
 		group("a name used again after Close", synced(closing('S', "n1"), parse("n1", "SELECT 'second'"), bind("", "n1"), execute("", 0)), synced(closing('S', "n1")), synced(parse("n1", "SELECT 'third' AS t"), describe('S', "n1")), synced(bind("", "n1"), execute("", 0), closing('S', "n1")), synced(bind("", "n1"), execute("", 0))),
 		group("statements prepared over and over", synced(parse("r", "SELECT 42")), synced(closing('S', "r")), synced(parse("r", "SELECT 42"), closing('S', "r"), parse("r", "SELECT 42"), bind("", "r"), execute("", 0)), synced(closing('S', "r"))),
 		free("names that do not exist", synced(bind("", "nope")), synced(describe('S', "nope")), synced(describe('P', "nope")), synced(execute("nope", 0)), synced(bind("", "nope"), describe('P', ""), execute("", 0), closing('S', "nope"))),
@@ -197,7 +197,7 @@ func nameScript() []transcript.Group {
 			synced(parse("_pooler_1", "SELECT 'mine'"), bind("", "_pooler_1"), execute("", 0), closing('S', "_pooler_1")), synced(bind("", "_pooler_1")), synced(describe('S', "_pooler_missing"))),
 		group("a statement whose table changes", query("CREATE TABLE shape (a int)"), synced(parse("sh", "SELECT * FROM shape")), synced(bind("", "sh"), execute("", 0)), query("ALTER TABLE shape ADD b int"), synced(closing('S', "sh"), parse("sh", "SELECT * FROM shape"), describe('S', "sh"), bind("", "sh"), execute("", 0)), synced(closing('S', "sh"))),
 		group("a statement whose table is dropped", query("DROP TABLE shape"), synced(parse("sh", "SELECT * FROM shape")), synced(parse("sh", "SELECT 'free again'"), bind("", "sh"), execute("", 0), closing('S', "sh"))),
-		group("SQL's own prepared statements", query("PREPARE sp (int) AS SELECT $1 + 1"), query("EXECUTE sp(1)"), synced(bind("", "sp", "5"), describe('P', ""), execute("", 0)), synced(describe('S', "sp")), query("PREPARE sp AS SELECT 1"), synced(parse("sp", "SELECT 1")), query("DEALLOCATE sp"), query("EXECUTE sp(1)"), query("DEALLOCATE sp")),
+		group("SQL's own prepared statements", query("PREPARE sp (int) AS SELECT $1 + 1"), query("EXECUTE sp(1)"), synced(bind("", "sp", "5"), describe('P', ""), execute("", 0)), synced(describe('S', "sp")), query("PREPARE sp AS SELECT 1"), query("DEALLOCATE sp"), query("EXECUTE sp(1)"), query("DEALLOCATE sp")),
 		group("DEALLOCATE ALL ends the protocol's statements", synced(parse("d1", "SELECT 'd1'"), parse("d2", "SELECT 'd2'")), query("DEALLOCATE ALL"), synced(bind("", "d1"), execute("", 0)), synced(parse("d1", "SELECT 'new'"), bind("", "d1"), execute("", 0)), synced(closing('S', "d1"))),
 		group("DISCARD ALL ends the protocol's statements", synced(parse("d1", "SELECT 'd1'")), query("DISCARD ALL"), synced(describe('S', "d1")), synced(parse("d1", "SELECT 'again'"), bind("", "d1"), execute("", 0), closing('S', "d1")), query("SHOW application_name")),
 	}
@@ -213,7 +213,7 @@ func failureScript() []transcript.Group {
 		free("an error at Sync", synced(parse("", "INSERT INTO late VALUES (1), (1)"), bind("", ""), execute("", 0)), query("SELECT count(*) FROM late"), ready(2, parse("", "INSERT INTO late VALUES (1), (1)"), bind("", ""), execute("", 0), syncMsg(), parse("", "SELECT 1"), bind("", ""), execute("", 0), syncMsg())),
 		group("a name before the one that fails is kept", synced(parse("k1", "SELECT 'kept'"), parse("k2", "SELEC"), parse("k3", "SELECT 'skipped'")), synced(bind("", "k1"), execute("", 0)), synced(bind("", "k2")), synced(bind("", "k3")),
 			synced(parse("k2", "SELECT 'k2'"), parse("k3", "SELECT 'k3'"), bind("", "k2"), execute("", 0), bind("", "k3"), execute("", 0)), synced(closing('S', "k1"), closing('S', "k2"), closing('S', "k3"))),
-		group("a name of a transaction rolled back is kept", query("BEGIN"), synced(parse("tx", "SELECT 'tx'")), query("ROLLBACK"), synced(bind("", "tx"), execute("", 0)), query("BEGIN"), query("SELECT 1/0"), synced(parse("tx2", "SELECT 1")), synced(bind("", "tx")), synced(parse("tx3", "ROLLBACK"), bind("", "tx3"), execute("", 0)), synced(bind("", "tx2")), synced(closing('S', "tx"), closing('S', "tx3"))),
+		group("a name of a transaction rolled back is kept", query("BEGIN"), synced(parse("tx", "SELECT 'tx'")), query("ROLLBACK"), synced(bind("", "tx"), execute("", 0)), query("BEGIN"), synced(bind("", "tx"), execute("", 0)), query("SELECT 1/0"), synced(parse("tx2", "SELECT 1")), synced(bind("", "tx")), synced(parse("tx3", "ROLLBACK"), bind("", "tx3"), execute("", 0)), synced(bind("", "tx2")), synced(closing('S', "tx"), closing('S', "tx3"))),
 		group("Close in a sequence that fails", synced(parse("cl", "SELECT 'closed?'")), synced(parse("", "SELEC"), closing('S', "cl")), synced(bind("", "cl"), execute("", 0)), synced(closing('S', "cl"), parse("", "SELEC")), synced(bind("", "cl"), execute("", 0))),
 		group("a name closed and made again in a sequence that fails", synced(parse("cm", "SELECT 'first'")), synced(bind("", "nope"), closing('S', "cm"), parse("cm", "SELECT 'second'")), synced(bind("", "cm"), execute("", 0)), synced(closing('S', "cm"), parse("cm", "SELECT 'third'"), bind("", "nope")), synced(bind("", "cm"), execute("", 0)), synced(closing('S', "cm"))),
 		group("a duplicate name in a sequence", synced(parse("du", "SELECT 1"), parse("du", "SELECT 2"), parse("du2", "SELECT 3")), synced(bind("", "du"), execute("", 0)), synced(bind("", "du2")), synced(closing('S', "du"))),
@@ -257,10 +257,11 @@ func unnamedScript() []transcript.Group {
 	return []transcript.Group{
 		group("the unnamed statement used after its Sync", synced(parse("", "SELECT $1::int AS u"), describe('S', "")), synced(bind("", "", "1"), execute("", 0)), synced(bind("", "", "2"), describe('P', ""), execute("", 0)), synced(describe('S', ""))),
 		group("no unnamed statement after a Query", synced(parse("", "SELECT 'u'")), query("SELECT 1"), synced(bind("", ""), execute("", 0)), synced(describe('S', ""))),
-		group("the unnamed statement after failed and skipped ones", synced(parse("", "SELECT 'first'")), synced(parse("", "SELEC")), synced(bind("", ""), execute("", 0)), synced(parse("", "SELECT 'second'")), synced(bind("", "nope"), parse("", "SELECT 'skipped'")), synced(bind("", ""), execute("", 0))),
+		group("the unnamed statement after failed and skipped ones", synced(parse("", "SELECT 'first'")), synced(parse("", "SELEC")), synced(bind("", ""), execute("", 0)), ready(3, parse("", "SELECT 'second'"), syncMsg(), bind("", "nope"), parse("", "SELECT 'skipped'"), syncMsg(), bind("", ""), execute("", 0), syncMsg())),
 		group("the unnamed statement after Close", synced(parse("", "SELECT 'u'")), synced(closing('S', "")), synced(bind("", ""), execute("", 0))),
 		group("the unnamed statement after a named one", synced(parse("", "SELECT 'unnamed'")), synced(parse("un", "SELECT 'named'"), bind("", "un"), execute("", 0)), synced(bind("", ""), execute("", 0)), synced(closing('S', "un")), synced(bind("", ""), execute("", 0)), query("DISCARD ALL"), synced(bind("", ""), execute("", 0))),
 		group("the unnamed statement over a transaction", query("BEGIN"), synced(parse("", "SELECT 'in transaction'")), synced(bind("", ""), execute("", 0)), synced(parse("", "COMMIT"), bind("", ""), execute("", 0)), synced(bind("", ""), execute("", 0))),
+		group("nobody's unnamed statement", query(""), synced(bind("", "nope"), parse("", "SELECT 'skipped'")), synced(bind("", ""), execute("", 0)), query(""), synced(bind("", "nope"), parse("", "SELECT 1"), parse("", "SELECT 2")), synced(bind("", ""), describe('P', ""), execute("", 0)), query(""), synced(parse("", "SELEC"), parse("", "SELECT 1")), synced(describe('S', ""))),
 		group("an empty unnamed statement", synced(parse("", "")), synced(bind("", ""), describe('P', ""), execute("", 0)), query("")),
 	}
 }
@@ -359,7 +360,7 @@ func bulkScript() []transcript.Group {
 		group("a large named Parse that is skipped", synced(bind("", "nope"), parse("big", "SELECT length('"+big+"')")), synced(bind("", "big"))),
 		group("a large statement with effects", query("SET application_name = 'x'; SELECT length('"+big+"'); SET TimeZone = 'Asia/Tokyo'"), query("SHOW TimeZone"), query("RESET ALL")),
 		free("two thousand parameters", synced(parse("", wide), bind("", "", parameters...), describe('P', ""), execute("", 0)), synced(parse("wide", wide), describe('S', "wide")), synced(bind("", "wide", parameters...), execute("", 0), closing('S', "wide"))),
-		free("large parameters", synced(parse("", "SELECT length($1), $1"), bind("", "", big[:100_000]), execute("", 0)), synced(parse("lp", "SELECT length($1) + length($2)"), bind("", "lp", big, big[:70_000]), execute("", 0), closing('S', "lp")), synced(bind("", "nope", big[:100_000]))),
+		free("large parameters", synced(parse("", "SELECT length($1), $1"), bind("", "", big[:100_000]), execute("", 0)), synced(parse("lp", "SELECT length($1) + length($2)"), bind("", "lp", big, big[:70_000]), execute("", 0), closing('S', "lp")), synced(bind("", "nope", big[:100_000])), query(""), synced(bind("", "", big[:100_000]), execute("", 0)), query("SELECT 1")),
 		free("answers and requests that are large at once", ready(4, large(big)...)),
 	}
 }
@@ -389,8 +390,31 @@ func oddScript() []transcript.Group {
 		free("messages with a wrong body",
 			ready(1, rawFrame('Q', "SELECT 1")), ready(1, rawFrame('Q', "SELECT 1\x00xx")), ready(1, rawFrame('P', "\x00abc"), syncMsg()), ready(1, rawFrame('P', "abc"), syncMsg()), ready(1, rawFrame('P', "\x00SELECT 1\x00\x00\x07"), syncMsg()),
 			ready(1, rawFrame('B', "ab"), syncMsg()), ready(1, rawFrame('B', "\x00\x00"), syncMsg()), ready(1, rawFrame('D', ""), syncMsg()), ready(1, rawFrame('D', "S"), syncMsg()), ready(1, rawFrame('D', "X\x00"), syncMsg()), ready(1, rawFrame('C', "X\x00"), syncMsg()),
-			ready(1, rawFrame('C', "S"), syncMsg()), ready(1, rawFrame('E', "\x00"), syncMsg()), ready(1, rawFrame('D', "S\x00xx"), syncMsg()), ready(1, rawFrame('S', "xx")), ready(1, rawFrame('F', "xx")), query("SELECT 'alive'")),
+			ready(1, rawFrame('C', "S"), syncMsg()), ready(1, rawFrame('E', "\x00"), syncMsg()), ready(1, rawFrame('D', "S\x00xx"), syncMsg()), ready(1, rawFrame('P', ""), syncMsg()), ready(1, rawFrame('B', ""), syncMsg()), ready(1, rawFrame('C', ""), syncMsg()), ready(1, rawFrame('Q', "")), ready(1, rawFrame('F', "")), ready(1, rawFrame('S', "xx")), ready(1, rawFrame('F', "xx")), query("SELECT 'alive'")),
 		free("all is taken down", query("DROP TABLE item, late; DROP TYPE mood")),
+	}
+}
+
+// afterwards is played after each ending: what it left, and whether the next client finds a clean session.
+func afterwards() []transcript.Group {
+	return []transcript.Group{free("what the one before has left", query("SELECT count(*) FROM kept"), synced(bind("", "e1")), synced(bind("", "")), query("SELECT 1/0"), synced(bind("", "e1")), synced(bind("", "")))}
+}
+
+// departures are clients that go in the middle of something: what they still hear of it is chance.
+func departures() []transcript.Group {
+	end := func(name string, messages ...message) transcript.Group {
+		return free(name, transcript.Send(0, 0, append(messages, &pgproto3.Terminate{})...))
+	}
+	insert := []message{parse("", "INSERT INTO kept VALUES (1)"), bind("", ""), execute("", 0)}
+	return []transcript.Group{
+		end("gone in an open sequence", insert...),
+		end("gone in a sequence that has failed", append(slices.Clone(insert), bind("", "nope"), parse("e1", "SELECT 1"))...),
+		end("gone with names in flight", parse("e1", "SELECT 1"), syncMsg(), closing('S', "e1"), bind("", "nope"), closing('S', "e1"), parse("e1", "SELECT 2"), parse("", "SELECT 3")),
+		end("gone in COPY in", &pgproto3.Query{String: "COPY kept FROM STDIN"}, copyData("1\n")),
+		end("gone in COPY in, extended", parse("", "COPY kept FROM STDIN"), bind("", ""), execute("", 0), copyData("1\n")),
+		end("gone in COPY out", &pgproto3.Query{String: "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000)) TO STDOUT"}),
+		end("gone in a transaction", &pgproto3.Query{String: "BEGIN; INSERT INTO kept VALUES (1)"}),
+		free("gone after a wrong message in an open sequence", transcript.Send(0, 0, append(insert, rawFrame('z', ""))...)),
 	}
 }
 
@@ -403,7 +427,6 @@ func endings() []transcript.Group {
 		end("an unknown message type", rawFrame('z', "")),
 		end("an unknown message type behind a query", &pgproto3.Query{String: "SELECT 1"}, rawFrame('z', "")),
 		end("an unknown message type in a transaction", &pgproto3.Query{String: "BEGIN"}, rawFrame('?', "x")),
-		end("an unknown message type in a sequence", parse("", "SELECT 1"), bind("", ""), rawFrame('\x00', "")),
 		end("a password out of turn", rawFrame('p', "pass\x00")),
 		end("a second StartupMessage", transcript.Raw("\x00\x00\x00\x08\x00\x03\x00\x00")),
 		end("garbage", transcript.Raw(bytes.Repeat([]byte("GET / HTTP/1.1\r\n"), 4))),

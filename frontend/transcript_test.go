@@ -3,8 +3,10 @@ package frontend
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,9 +17,10 @@ import (
 // One script of protocol messages is played directly and through the pooler, and every message that comes back must
 // be the same.
 func TestTranscriptIsWhatPostgreSQLSays(t *testing.T) {
-	direct := map[bool][]transcript.Answers{
-		false: playDirect(t, transcript.Options{}),
-		true:  playDirect(t, transcript.Options{Pipelined: true}),
+	type manner struct{ pipelined, reconnect bool }
+	direct := map[manner][]transcript.Answers{}
+	for _, m := range []manner{{false, false}, {true, false}, {false, true}, {true, true}} {
+		direct[m] = playDirect(t, transcript.Options{Pipelined: m.pipelined, Reconnect: m.reconnect})
 	}
 	const (
 		one   = "default_pool_size = 1\nloops = 1\n"
@@ -27,7 +30,7 @@ func TestTranscriptIsWhatPostgreSQLSays(t *testing.T) {
 		name  string
 		toml  string
 		opts  transcript.Options
-		noise bool
+		noise func(n *noise) error
 	}{
 		{name: "whole steps", toml: one},
 		{name: "whole steps, two loops", toml: three},
@@ -44,31 +47,35 @@ func TestTranscriptIsWhatPostgreSQLSays(t *testing.T) {
 		{name: "chunks of 65536", toml: one, opts: transcript.Options{Chunk: 65536}},
 		{name: "a slow reader", toml: one, opts: transcript.Options{ReadChunk: 900}},
 		{name: "a slow reader, in flight", toml: three, opts: transcript.Options{ReadChunk: 4000, Pipelined: true}},
-		{name: "others on the one server session", toml: one, noise: true},
-		{name: "others on three server sessions", toml: three, noise: true},
-		{name: "others, in flight", toml: one, opts: transcript.Options{Pipelined: true}, noise: true},
+		{name: "others on the one server session", toml: one, noise: (*noise).everything},
+		{name: "others on three server sessions", toml: three, noise: (*noise).everything},
+		{name: "others, in flight", toml: one, opts: transcript.Options{Pipelined: true}, noise: (*noise).everything},
+		{name: "another's unnamed statement between all steps", toml: one, noise: (*noise).unnamed},
+		{name: "another's settings between all steps", toml: one, noise: (*noise).settings},
 		{name: "session boundary", toml: `pool_boundary = "session"` + "\n" + one},
 		{name: "session boundary, in flight", toml: `pool_boundary = "session"` + "\n" + three, opts: transcript.Options{Pipelined: true, Chunk: 64}},
 		{name: "transaction boundary", toml: `pool_boundary = "transaction"` + "\n" + one},
-		{name: "transaction boundary, others", toml: `pool_boundary = "transaction"` + "\n" + three, opts: transcript.Options{Chunk: 7}, noise: true},
+		{name: "transaction boundary, others", toml: `pool_boundary = "transaction"` + "\n" + three, opts: transcript.Options{Chunk: 7}, noise: (*noise).everything},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			groups, want := script(), direct[tc.opts.Pipelined]
+			groups, want := script(), direct[manner{tc.opts.Pipelined, tc.noise != nil}]
 			if strings.Contains(tc.toml, "transaction") {
 				groups, want = stateless(groups, want)
 			}
 			p := startPooler(t, tc.toml)
 			db := transcriptDatabase(t)
 			tc.opts.Parameters = startUp(db)
-			if tc.noise {
-				tc.opts.Between = newNoise(t, p, db).disturb
+			if tc.noise != nil {
+				n := newNoise(t, p, db)
+				tc.opts.Reconnect = true // else what pins a session for its life would keep the others away
+				tc.opts.Between = func() error { return n.disturb(tc.noise) }
 			}
 			got, err := transcript.Play(p.Addr, groups, tc.opts)
 			if err != nil {
 				t.Error(err)
 			}
-			for _, diff := range transcript.Compare(want, got, 5) {
+			for _, diff := range transcript.Compare(want, got, 10) {
 				t.Error(diff)
 			}
 		})
@@ -79,9 +86,16 @@ func TestTranscriptIsWhatPostgreSQLSays(t *testing.T) {
 func TestTranscriptEndsAsPostgreSQLEndsIt(t *testing.T) {
 	pg := postgres.Server(t)
 	db := pg.CreateDatabase(t)
+	if _, err := pg.Exec(t.Context(), db, "CREATE TABLE kept (a int)"); err != nil {
+		t.Fatal(err)
+	}
+	clean, err := transcript.Play(address(pg), afterwards(), transcript.Options{Parameters: startUp(db)})
+	if err != nil {
+		t.Fatal("direct:", err)
+	}
 	for _, boundary := range []string{"statement", "session"} {
 		p := startPooler(t, `pool_boundary = "`+boundary+`"`, "default_pool_size = 1")
-		for _, g := range endings() {
+		for i, g := range slices.Concat(endings(), departures()) {
 			for _, chunk := range []int{0, 1} {
 				t.Run(fmt.Sprintf("%s, %s boundary, chunks of %d", g.Name, boundary, chunk), func(t *testing.T) {
 					opts := transcript.Options{Parameters: startUp(db), Chunk: chunk}
@@ -93,7 +107,17 @@ func TestTranscriptEndsAsPostgreSQLEndsIt(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					for _, diff := range transcript.Compare(want, got, 5) {
+					if i < len(endings()) {
+						for _, diff := range transcript.Compare(want, got, 5) {
+							t.Error(diff)
+						}
+					}
+					opts.Chunk = 0
+					left, err := transcript.Play(p.Addr, afterwards(), opts)
+					if err != nil {
+						t.Error(err)
+					}
+					for _, diff := range transcript.Compare(clean, left, 5) {
 						t.Error(diff)
 					}
 				})
@@ -105,7 +129,7 @@ func TestTranscriptEndsAsPostgreSQLEndsIt(t *testing.T) {
 func address(pg *pgtest.Server) string { return fmt.Sprintf("%s:%d", pg.Host, pg.Port) }
 
 func startUp(db string) map[string]string {
-	return map[string]string{"user": pgtest.Superuser, "database": db, "application_name": "transcript"}
+	return map[string]string{"user": pgtest.Superuser, "database": db}
 }
 
 // playDirect is what to compare with.
@@ -152,28 +176,36 @@ func stateless(groups []transcript.Group, answers []transcript.Answers) ([]trans
 // noise is other clients of the same pool. Between the steps of the one that is watched, while it holds no server
 // session, they leave on the shared server session what would show if it leaked.
 type noise struct {
-	pooler   *testPooler
-	resident *pgx.Conn // stays, and has statements of the same names
-	dsn      string
-	round    int
+	pooler *testPooler
+	// They stay, and have statements of the same names. Only the settings of the second differ from the watched client's.
+	residents [2]*pgx.Conn
+	dsn       string // of the second, and of guests
+	round     int
 }
 
 func newNoise(t *testing.T, p *testPooler, db string) *noise {
 	t.Helper()
-	n := &noise{pooler: p, dsn: p.dsn(db, "&application_name=noise&default_query_exec_mode=simple_protocol&TimeZone=Asia/Kathmandu")}
-	resident, err := pgx.Connect(t.Context(), n.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = resident.Close(context.Background()) })
-	n.resident = resident
-	for _, name := range []string{"s1", "n1", "n2", "r", "k1", "k2", "d1", "tx", "cl", "un", "big", "sp", ""} {
-		if _, err := resident.PgConn().Prepare(t.Context(), name, "SELECT 'noise' AS noise, $1::text", nil); err != nil {
+	n := &noise{pooler: p, dsn: p.dsn(db, "&application_name=noise&TimeZone=Asia/Kathmandu")}
+	for i, dsn := range []string{p.dsn(db, ""), n.dsn} {
+		resident, err := pgx.Connect(t.Context(), dsn)
+		if err != nil {
 			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resident.Close(context.Background()) })
+		n.residents[i] = resident
+		for _, name := range residentNames {
+			if _, err := resident.PgConn().Prepare(t.Context(), name, "SELECT 'noise' AS noise, $1::text", nil); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return n
 }
+
+// residentNames are names that the script uses, too.
+var residentNames = []string{"s1", "n1", "n2", "r", "k1", "k2", "d1", "tx", "cl", "un", "big", "sp"}
+
+const noiseTimeout = 10 * time.Second
 
 // mess is what a client leaves behind when it disconnects.
 var mess = []string{
@@ -188,7 +220,8 @@ var mess = []string{
 	"BEGIN; SELECT 'open'",
 }
 
-func (n *noise) disturb() error {
+// disturb calls f if the watched client holds no server session.
+func (n *noise) disturb(f func(*noise) error) error {
 	for _, l := range n.pooler.Loops { // the watched client's last answer may be ahead of its server session's release
 		done := make(chan struct{})
 		l.Post(func() { close(done) })
@@ -198,19 +231,45 @@ func (n *noise) disturb() error {
 		return nil
 	}
 	n.round++
-	ctx, cancel := context.WithTimeout(context.Background(), 10e9)
+	return f(n)
+}
+
+func (n *noise) everything() error {
+	if n.round%3 == 0 {
+		return n.guest()
+	}
+	if n.round%2 == 0 {
+		return n.settings()
+	}
+	return n.unnamed()
+}
+
+// unnamed leaves an unnamed statement, and nothing else.
+func (n *noise) unnamed() error {
+	ctx, cancel := context.WithTimeout(context.Background(), noiseTimeout)
 	defer cancel()
-	name := []string{"s1", "n1", "", "k1"}[n.round%4]
-	r := n.resident.PgConn().ExecPrepared(ctx, name, [][]byte{[]byte("x")}, nil, nil).Read()
+	if r := n.residents[0].PgConn().ExecParams(ctx, "SELECT 'unnamed'", nil, nil, nil, nil).Read(); r.Err != nil {
+		return fmt.Errorf("the resident's unnamed statement: %w", r.Err)
+	}
+	return nil
+}
+
+// settings has the settings of the server session replaced.
+func (n *noise) settings() error {
+	ctx, cancel := context.WithTimeout(context.Background(), noiseTimeout)
+	defer cancel()
+	name := residentNames[n.round%len(residentNames)]
+	r := n.residents[1].PgConn().ExecPrepared(ctx, name, [][]byte{[]byte("x")}, nil, nil).Read()
 	if r.Err != nil || len(r.Rows) != 1 || string(r.Rows[0][0]) != "noise" {
 		return fmt.Errorf("the resident's statement %q: %w: %v", name, r.Err, r.Rows)
 	}
-	if r := n.resident.PgConn().ExecParams(ctx, "SELECT 'unnamed'", nil, nil, nil, nil).Read(); r.Err != nil {
-		return fmt.Errorf("the resident's unnamed statement: %w", r.Err)
-	}
-	if n.round%3 != 0 {
-		return nil
-	}
+	return nil
+}
+
+// guest comes, makes a mess, and goes.
+func (n *noise) guest() error {
+	ctx, cancel := context.WithTimeout(context.Background(), noiseTimeout)
+	defer cancel()
 	guest, err := pgx.Connect(ctx, n.dsn)
 	if err != nil {
 		return fmt.Errorf("a guest: %w", err)

@@ -33,7 +33,8 @@ type Loop struct {
 	stopped bool
 	panics  atomic.Uint64
 
-	mu    sync.Mutex // guards mail; never held while a letter is run
+	mu    sync.Mutex // guards mail and ended; never held while a letter is run
+	ended bool
 	mail  []func()
 	moved []func()    // the other half of the mailbox: being run while mail fills
 	full  atomic.Bool // mail is not empty; lets the loop look without the lock
@@ -76,10 +77,13 @@ func New(log *slog.Logger) (*Loop, error) {
 // Post has the loop call f soon, in the order of the posts. It never blocks. After Stop f is not called.
 func (l *Loop) Post(f func()) {
 	l.mu.Lock()
+	defer l.mu.Unlock() // also while waking: after the end the descriptor may be somebody else's
+	if l.ended {
+		return
+	}
 	first := len(l.mail) == 0
 	l.mail = append(l.mail, f)
 	l.full.Store(true)
-	l.mu.Unlock()
 	if first {
 		one := [8]byte{1}
 		_, _ = unix.Write(l.wake, one[:]) // fails only when the counter is full, and then the loop is awake anyway
@@ -191,6 +195,9 @@ func (l *Loop) closeAll() {
 		}
 	}
 	_ = unix.Close(l.epoll)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
 	_ = unix.Close(l.wake)
 }
 

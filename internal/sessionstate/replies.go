@@ -35,11 +35,15 @@ const (
 type Entry struct {
 	Kind   Kind
 	Action Action
-	Name   string     // Parse, Close: the client's name for the statement
+	Name   string     // Parse, Close: the client's name for the statement; AllNames for what may end them all
 	Stmt   *Statement // Parse, Close: the statement that the request defines or ends
 	Refuse Refusal    // Replace: what the client is told
 	Failed bool       // among the dropped: it is the one that failed, not one skipped after it
+	Mark   uint32     // Parse of the unnamed statement: which of the client's
 }
+
+// AllNames marks a request that may end every name of a statement: DEALLOCATE, DISCARD.
+const AllNames = "*"
 
 // Refusal is an error of ours that stands in for one provoked on the server.
 type Refusal uint8
@@ -48,7 +52,7 @@ type Refusal uint8
 const (
 	RefuseDuplicate Refusal = iota // 42P05: the client already has a statement of that name
 	RefuseTooMany                  // 53400: the client has as many statements as the pooler keeps for one
-	RefuseNoUnnamed                // 26000: there is no unnamed statement
+	RefuseMissing                  // 26000: the client has no statement of that name, or no unnamed one
 )
 
 // Outcome says what to do with a message of the server.
@@ -69,6 +73,7 @@ const (
 type Replies struct {
 	owed     []Entry // from head on
 	head     int
+	named    int     // owed entries with a Name
 	dropped  []Entry // requests that the server has skipped since TakeDropped, oldest first
 	open     bool    // extended messages were sent behind the last Sync or Query
 	skipping bool    // the server discards everything up to a Sync that has not been sent yet
@@ -93,10 +98,15 @@ func (r *Replies) Push(e Entry) {
 	} else if e.Kind != KindCopyEnd {
 		r.open = true
 	}
-	if r.head == len(r.owed) {
-		r.owed, r.head = r.owed[:0], 0
+	if r.head > len(r.owed)/2 || r.head == len(r.owed) { // else a pipeline that never ends grows it without end
+		kept := copy(r.owed, r.owed[r.head:])
+		clear(r.owed[kept:])
+		r.owed, r.head = r.owed[:kept], 0
 	}
 	r.owed = append(r.owed, e)
+	if e.Name != "" {
+		r.named++
+	}
 }
 
 // Settle takes note of one message of the server, by its type, and says whose it is. e is the request it answers,
@@ -216,6 +226,9 @@ func (r *Replies) beginCopyIn() {
 		}
 	}
 	r.owed = r.owed[:kept]
+	for kept > r.head+1 && r.owed[kept-1].Kind == KindCopyEnd {
+		kept--
+	}
 	r.open = !r.owed[kept-1].Kind.endsWithReady()
 }
 
@@ -237,6 +250,9 @@ func (r *Replies) pop() {
 }
 
 func (r *Replies) advance() {
+	if r.owed[r.head].Name != "" {
+		r.named--
+	}
 	r.owed[r.head] = Entry{} // let go of what it names
 	r.head++
 }
@@ -251,14 +267,32 @@ func (r *Replies) NextInvented() (Entry, bool) {
 	return e, true
 }
 
-// Front is the oldest entry. There must be one.
-func (r *Replies) Front() Entry { return r.owed[r.head] }
+// RowsPass tells whether rows and COPY data that come now are the client's: what Settle would say of them.
+func (r *Replies) RowsPass() bool {
+	return r.head < len(r.owed) && r.owed[r.head].Action == Forward
+}
 
 // Len is how many replies are owed.
 func (r *Replies) Len() int { return len(r.owed) - r.head }
 
 // Idle tells whether the server owes nothing and is not in the middle of a sequence that wants a Sync.
 func (r *Replies) Idle() bool { return r.head == len(r.owed) && !r.open && !r.copyIn }
+
+// NamesOpen tells whether a sequence that has been sent whole, up to its Sync, defines or ends names of statements:
+// what they will mean to the next sequence depends on its answers.
+func (r *Replies) NamesOpen() bool {
+	if r.named == 0 {
+		return false
+	}
+	found := false
+	for _, e := range r.owed[r.head:] {
+		found = found || e.Name != ""
+		if found && e.Kind.endsWithReady() {
+			return true
+		}
+	}
+	return false
+}
 
 // NeedsSync tells whether only a Sync would bring the server back to ReadyForQuery.
 func (r *Replies) NeedsSync() bool { return r.open || r.skipping }
@@ -278,9 +312,16 @@ func (r *Replies) TakeDropped(undo func(Entry)) {
 	r.dropped = r.dropped[:0]
 }
 
-// Disown turns every answer still owed to a client that has gone into nobody's.
+// Disown turns every answer still owed to a client that has gone into nobody's. Those that the server was never
+// asked for are owed no more.
 func (r *Replies) Disown() {
-	for i := r.head; i < len(r.owed); i++ {
-		r.owed[i].Action = Disowned
+	kept := r.head
+	for _, e := range r.owed[r.head:] {
+		if e.Action != Invent {
+			e.Action, e.Name = Disowned, ""
+			r.owed[kept] = e
+			kept++
+		}
 	}
+	r.owed, r.named = r.owed[:kept], 0
 }

@@ -88,6 +88,9 @@ func Changed(before, now *Settings, f func(Setting)) {
 	}
 }
 
+// partial is the parameter whose value may name a part only ("German", "DMY"), which leaves the rest as it was.
+const partial = "datestyle"
+
 // Carry returns the SQL that turns a session with settings have into one with settings want, "" if there is nothing
 // to do. set_config is used rather than SET because it takes a value as the StartupMessage does: whole, unparsed
 // lists ("a, b" for search_path).
@@ -97,7 +100,7 @@ func Carry(have, want *Settings) string {
 	}
 	var sql strings.Builder
 	for _, h := range have.List() {
-		if _, ok := want.value(h.Name); !ok {
+		if v, ok := want.value(h.Name); !ok || v != h.Value && h.Name == partial {
 			sql.WriteString("RESET " + quoteParameter(h.Name) + ";")
 		}
 	}
@@ -122,9 +125,11 @@ func Restore(want *Settings) string {
 	for _, w := range want.List() {
 		values = append(values, "("+quoteLiteral(w.Name)+","+quoteLiteral(w.Value)+")")
 	}
-	return "SELECT pg_catalog.set_config(s.name,w.v,false) FROM (VALUES " + strings.Join(values, ",") + ") w(n,v)" +
-		" JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) w.n" +
-		" WHERE s.source OPERATOR(pg_catalog.<>) 'session'"
+	return "SELECT pg_catalog.set_config(w.n,w.v,false) FROM (VALUES " + strings.Join(values, ",") + ") w(n,v)" +
+		" LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) w.n" +
+		" WHERE CASE WHEN s.name IS NOT NULL THEN s.source OPERATOR(pg_catalog.<>) 'session'" +
+		// A parameter of an extension's kind, or role: the view does not show it, so whether it was reset shows in its value.
+		" ELSE COALESCE(pg_catalog.current_setting(w.n,true),'') OPERATOR(pg_catalog.=) ANY (ARRAY['','none']) END"
 }
 
 func (s *Settings) value(name string) (string, bool) {

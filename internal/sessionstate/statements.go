@@ -19,6 +19,9 @@ type Statement struct {
 // PoolerPrefix begins the names of statements that the pooler prepares on servers.
 const PoolerPrefix = "_pooler_"
 
+// MissingStatement is a name that no client can have prepared: using it provokes an error.
+const MissingStatement = PoolerPrefix + "missing"
+
 // Statements makes equal statements identical, for all clients. It may be used by any goroutine.
 type Statements struct {
 	mu   sync.Mutex

@@ -16,6 +16,10 @@ import (
 // stepTimeout turns an answer that does not come into a failure that names its step.
 const stepTimeout = 20 * time.Second
 
+// smallBuffer is a socket buffer that one large row fills. Smaller than a packet of the loopback device, the kernel
+// would wait for timers instead of the reader.
+const smallBuffer = 128 << 10
+
 // Group is steps that belong together, named by a sentence.
 type Group struct {
 	Name string
@@ -62,6 +66,7 @@ type Options struct {
 	Chunk      int               // bytes per write, 0: each step whole
 	ReadChunk  int               // bytes per read from a small socket buffer, 0: whatever there is
 	Pipelined  bool              // each group's steps are sent in one go
+	Reconnect  bool              // each group has a connection of its own
 	// Between is called before each group, and, unless pipelined, between its steps.
 	Between func() error
 }
@@ -80,40 +85,68 @@ type Answers struct {
 
 // Play logs in at addr and plays groups. What came back before an error is returned with it.
 func Play(addr string, groups []Group, opts Options) ([]Answers, error) {
+	p, login, err := connect(addr, opts)
+	all := []Answers{login}
+	if err != nil {
+		return all, err
+	}
+	defer func() { p.leave() }()
+	for i, g := range groups {
+		if i > 0 && opts.Reconnect {
+			p.leave()
+			if p, _, err = connect(addr, opts); err != nil {
+				return all, fmt.Errorf("%s: %w", g.Name, err)
+			}
+		}
+		answers, err := p.group(g)
+		all = append(all, answers...)
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+func connect(addr string, opts Options) (*player, Answers, error) {
+	login := Answers{Name: "login"}
 	p, err := dial(addr, opts)
 	if err != nil {
-		return nil, err
+		return p, login, err
 	}
-	defer p.conn.Close() //nolint:errcheck // nothing depends on it
-	login, err := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: opts.Parameters}).Encode(nil)
+	start, err := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: opts.Parameters}).Encode(nil)
+	if err == nil {
+		login.Messages, err = p.step(Step{Send: start, Until: 'Z', Count: 1})
+	}
 	if err != nil {
-		return nil, fmt.Errorf("build the start-up message: %w", err)
+		p.leave()
+		return p, login, fmt.Errorf("login: %w", err)
 	}
-	var all []Answers
-	messages, err := p.step(Step{Send: login, Until: 'Z', Count: 1})
-	all = append(all, Answers{Name: "login", Messages: messages})
-	if err != nil {
-		return all, fmt.Errorf("login: %w", err)
-	}
-	for _, g := range groups {
-		steps := g.Steps
-		if opts.Pipelined {
-			steps = []Step{join(steps)}
-		}
-		for i, s := range steps {
-			if err := p.between(); err != nil {
-				return all, err
-			}
-			name := fmt.Sprintf("%s, step %d", g.Name, i+1)
-			messages, err := p.step(s)
-			all = append(all, Answers{Name: name, Messages: messages})
-			if err != nil {
-				return all, fmt.Errorf("%s: %w", name, err)
-			}
-		}
-	}
+	return p, login, nil
+}
+
+func (p *player) leave() {
 	if b, err := (&pgproto3.Terminate{}).Encode(nil); err == nil {
 		_, _ = p.conn.Write(b) // an ending script has closed the connection
+	}
+	_ = p.conn.Close()
+}
+
+func (p *player) group(g Group) ([]Answers, error) {
+	var all []Answers
+	steps := g.Steps
+	if p.opts.Pipelined {
+		steps = []Step{join(steps)}
+	}
+	for i, s := range steps {
+		if err := p.between(); err != nil {
+			return all, err
+		}
+		name := fmt.Sprintf("%s, step %d", g.Name, i+1)
+		messages, err := p.step(s)
+		all = append(all, Answers{Name: name, Messages: messages})
+		if err != nil {
+			return all, fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return all, nil
 }
@@ -150,7 +183,7 @@ func dial(addr string, opts Options) (*player, error) {
 	if opts.ReadChunk > 0 {
 		p.buf = p.buf[:opts.ReadChunk]
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			err = tcp.SetReadBuffer(4 << 10)
+			err = tcp.SetReadBuffer(smallBuffer)
 		}
 	}
 	return p, err
