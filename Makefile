@@ -28,7 +28,7 @@ test: ## install what is missing and run all tests with the race detector
 	@echo "Running all tests with the race detector, against a real PostgreSQL."
 	@scripts/install-cc.sh
 	@scripts/install-postgres.sh
-	@CGO_ENABLED=1 go test -race -timeout 10m $(TESTFLAGS) ./...
+	@CGO_ENABLED=1 go test -race -p 1 -timeout 10m $(TESTFLAGS) ./...
 
 lint: ## check format and code: go vet, golangci-lint
 	@echo "Checking format and code with go vet and golangci-lint $(GOLANGCI_VERSION)."

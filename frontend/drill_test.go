@@ -347,6 +347,14 @@ func (g *ground) stat() pool.Stat {
 	return pool.Stat{}
 }
 
+// lost is how many server sessions the pool has lost so far.
+func (g *ground) lost() (n uint64) {
+	for _, of := range g.stat().Retired {
+		n += of
+	}
+	return n
+}
+
 // play sends the acts before at, waiting for the effect of each.
 func (g *ground) play(c *rawClient, acts []act) {
 	g.t.Helper()
@@ -427,11 +435,14 @@ func (g *ground) perform(name string, d drill, way death, i, at int) bool {
 	if way.client != nil {
 		way.client(c.nc)
 	} else {
-		g.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $db AND backend_type = 'client backend'")
+		lost := g.lost()
+		n := g.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $db AND backend_type = 'client backend'")
+		known := func() bool { return n == "0" || g.lost() != lost || g.stat().Size == 0 } // 0: an empty pool is forgotten
 		if i == 0 && at == 0 {
-			eventually(t, patience, name+": the pool knows", func() bool { return g.stat().Idle == 0 })
+			eventually(t, patience, name+": the pool knows", known)
 		}
 		g.survive(c, name, d, i, at)
+		eventually(t, patience, name+": the pool knows", known) // else the next client is lent it
 	}
 	begun := time.Now()
 	mayCommit := i > d.commits || i == d.commits && at >= 2

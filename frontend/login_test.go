@@ -146,7 +146,7 @@ func TestLoginToPostgreSQL(t *testing.T) {
 
 func TestUnixSockets(t *testing.T) {
 	pg := postgres.Server(t)
-	dir, err := os.MkdirTemp("", "sock") // t.TempDir may be too long for a socket's path
+	dir, err := os.MkdirTemp("", "sock") //nolint:usetesting // t.TempDir may be too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,8 +261,12 @@ func TestStartUpParameters(t *testing.T) {
 			t.Errorf("%d server sessions were opened", st.Opened)
 		}
 		for _, parameters := range [][]string{
-			{"no_such_parameter", "1"}, {"work_mem", "much"}, {"DateStyle", "none"}, {"client_encoding", "none"},
-			{"options", "-c no_such_parameter=1"}, {"max_connections", "3"},
+			{"no_such_parameter", "1"},
+			{"work_mem", "much"},
+			{"DateStyle", "none"},
+			{"client_encoding", "none"},
+			{"options", "-c no_such_parameter=1"},
+			{"max_connections", "3"},
 		} {
 			direct, c := dialRaw(t, address(pg)), dialRaw(t, p.Addr)
 			direct.send(startupMessage(db, parameters...))
