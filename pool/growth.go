@@ -4,18 +4,16 @@ import "time"
 
 // growth decides when a pool opens further server sessions for those who wait. The first is opened at once. After
 // that, whoever waits usually gets one that comes back within milliseconds, and a burst of short statements must not
-// fill the pool; so further ones are opened only for those who have waited patience, and ever more of them as long as
-// that does not help. Guarded by Pool.mu.
+// fill the pool; so further ones are opened only when there were always some waiting for patience, and ever more of
+// them as long as that lasts. Guarded by Pool.mu.
 type growth struct {
-	timer  *time.Timer
-	armed  bool
-	behind uint64 // the first in the queue when the timer was armed
-	step   int    // how many were opened last time
+	timer *time.Timer
+	armed bool
+	step  int // how many were opened last time
 }
 
-// patience is how long a client waits for others' server sessions before the pool opens another. Opening one costs
-// PostgreSQL about 2 ms and the pooler's other clients a session less to share; a statement of an interactive
-// application is over in less than this.
+// patience is how long there must always be somebody waiting before the pool opens another server session. Opening one
+// takes PostgreSQL about 2 ms; a burst of statements of interactive applications is over in less than this.
 const patience = 20 * time.Millisecond
 
 // maxOpening bounds how many server sessions a pool opens at the same time.
@@ -46,13 +44,13 @@ func (p *Pool) openLocked(n int) {
 	}
 }
 
-// armLocked has ripen called when the first in the queue has waited patience.
+// armLocked has ripen called after patience, if anybody waits.
 func (p *Pool) armLocked() {
 	g := &p.growth
 	if g.armed || p.closed || p.queue.len == 0 || len(p.leases)+p.opening+p.closing >= p.cfg.Size {
 		return
 	}
-	g.armed, g.behind = true, p.queue.first.ticket
+	g.armed, p.queue.emptied = true, false
 	if g.timer == nil {
 		g.timer = time.AfterFunc(patience, p.ripen)
 	} else {
@@ -60,13 +58,13 @@ func (p *Pool) armLocked() {
 	}
 }
 
-// ripen opens server sessions if those who waited when the timer was armed are waiting still.
+// ripen opens server sessions if somebody has waited all the time since the timer was armed.
 func (p *Pool) ripen() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := &p.growth
 	g.armed = false
-	if p.queue.len == 0 || p.queue.first.ticket > g.behind {
+	if p.queue.emptied {
 		g.step = 0
 	} else {
 		g.step = max(1, 2*g.step)

@@ -86,20 +86,35 @@ func TestFurtherOnesAreOpenedForThoseWhoHaveWaited(t *testing.T) {
 	})
 }
 
-func TestNoneIsOpenedWhenTheQueueMoves(t *testing.T) {
+func TestNoneIsOpenedForBursts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialer{}
 		p := testPool(t, config.Pool{Size: 10}, d.hang)
-		p.wait(1, false)
-		for range 20 { // somebody always waits, but never for long
-			p.wait(1, false)
+		for range 20 {
+			p.wait(5, false)
 			pass(patience / 2)
-			p.mu.Lock()
-			p.queue.pop()
-			p.mu.Unlock()
+			p.serve(5)
+			pass(patience / 4)
 		}
 		if n := d.calls.Load(); n != 1 {
 			t.Errorf("%d were opened, want 1", n)
+		}
+		drain(p)
+	})
+}
+
+func TestAnotherIsOpenedWhenSomebodyAlwaysWaitsThoughNobodyForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dialer{}
+		p := testPool(t, config.Pool{Size: 10}, d.hang)
+		p.wait(2, false)
+		for range 20 {
+			pass(patience / 10)
+			p.serve(1)
+			p.wait(1, false)
+		}
+		if n := d.calls.Load(); n < 2 {
+			t.Errorf("%d were opened, want more than the first", n)
 		}
 		drain(p)
 	})
@@ -139,6 +154,15 @@ func TestLoginsThatFailBackOff(t *testing.T) {
 		}
 		drain(p)
 	})
+}
+
+// serve takes n requests out of the queue.
+func (p *Pool) serve(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range n {
+		p.queue.pop()
+	}
 }
 
 // openOne tries one login, as for a client that is refused at once.

@@ -31,7 +31,6 @@ type Request struct {
 	queued     bool
 	notified   bool
 	since      time.Duration // on the manager's clock
-	ticket     uint64        // number in the queue's order
 	prev, next *Request
 }
 
@@ -39,8 +38,8 @@ type Request struct {
 type queue struct {
 	first, last *Request
 	len         int
-	eager       int // of len
-	tickets     uint64
+	eager       int  // of len
+	emptied     bool // it has been empty since the flag was last cleared
 }
 
 func (q *queue) push(r *Request) {
@@ -51,8 +50,6 @@ func (q *queue) push(r *Request) {
 		q.last.next = r
 	}
 	q.last = r
-	q.tickets++
-	r.ticket = q.tickets
 	q.count(r, 1)
 }
 
@@ -61,6 +58,7 @@ func (q *queue) count(r *Request, n int) {
 	if r.Eager {
 		q.eager += n
 	}
+	q.emptied = q.emptied || q.len == 0
 }
 
 func (q *queue) pushFront(r *Request) {
