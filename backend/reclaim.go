@@ -62,6 +62,9 @@ func (c *Conn) onSkipped(e sessionstate.Entry) {
 func (c *Conn) endOpenRequests() {
 	var out []byte
 	if c.Replies.InCopy() {
+		// Of a Sync that was sent before, COPY takes no notice; but if the cancel ends it first, the Sync is answered.
+		// Answers to it and to the one below could not be told apart, so the conn is closed once it is at rest.
+		c.unsure = c.unsure || c.Replies.NeedsSync()
 		out, _ = (&pgproto3.CopyFail{Message: "the client has disconnected"}).Encode(out)
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindCopyEnd})
 	}

@@ -174,8 +174,9 @@ func TestRandomBytes(t *testing.T) {
 		}
 	}
 	eventually(t, patience, "nothing is left", func() bool {
+		gone := p.Front.Stat().Clients == 1
 		st := onlyPool(t, p)
-		return p.Front.Stat().Clients == 1 && st.Active+st.Reclaiming == 0
+		return gone && st.Active+st.Reclaiming == 0
 	})
 }
 
@@ -276,8 +277,9 @@ func TestGarbageBehindALogin(t *testing.T) {
 				toTheEnd(t, c.nc, patience)
 				_ = c.nc.Close()
 				eventually(t, patience, "it holds nothing", func() bool {
+					gone := p.Front.Stat().Clients == 1
 					st := onlyPool(t, p)
-					return p.Front.Stat().Clients == 1 && st.Active+st.Reclaiming+st.Waiting+st.Closing == 0
+					return gone && st.Active+st.Reclaiming+st.Waiting+st.Closing == 0
 				})
 				if got := other.query("SELECT txid_current_if_assigned() IS NULL AND (SELECT count(*) FROM pg_prepared_statements WHERE name NOT LIKE '\\_pooler%') = 0").only(); got != "t" {
 					t.Errorf("another client: %s", got)

@@ -114,8 +114,9 @@ func TestFewServerSessionsBetweenTwoLoops(t *testing.T) {
 	}
 	working.Wait()
 	eventually(t, patience, "nobody holds anything", func() bool {
+		gone := p.Front.Stat().Clients == 0
 		st := onlyPool(t, p)
-		return p.Front.Stat().Clients == 0 && st.Active+st.Reclaiming+st.Waiting+st.Opening+st.Closing == 0
+		return gone && st.Active+st.Reclaiming+st.Waiting+st.Opening+st.Closing == 0
 	})
 	st := p.Front.Stat()
 	for phase, n := range st.Sessions {

@@ -189,7 +189,7 @@ func TestPoolBoundaryAtStartUp(t *testing.T) {
 			c := newRaw(t, p, db, tc.parameters...)
 			defer func() {
 				_ = c.nc.Close()
-				eventually(t, patience, "the client has gone", func() bool { st := onlyPool(t, p); return st.Active+st.Reclaiming == 0 && p.Front.Stat().Clients == 0 })
+				eventually(t, patience, "the client has gone", func() bool { st := onlyPool(t, p); return p.Front.Stat().Clients == 0 && st.Active+st.Reclaiming == 0 })
 			}()
 			active := func(want int, when string) {
 				t.Helper()
