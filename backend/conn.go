@@ -22,6 +22,8 @@ type Borrower interface {
 	FromServer(p []byte)
 	// OnTag: a statement ended with this command tag.
 	OnTag(tag []byte)
+	// OnParsed: the server has accepted this statement.
+	OnParsed(st *sessionstate.Statement)
 	// OnSkipped: the server skipped this request, or refused it.
 	OnSkipped(e sessionstate.Entry)
 	// AnswerFor appends what the pooler answers in place of the server: to a request that was not sent (Invent), or
@@ -258,6 +260,10 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int) {
 		c.status, c.ready = body[0], true
 		if outcome == sessionstate.Drop && c.borrower != nil && !c.failed {
 			g.Insert(off, c.borrower.OnCarried(nil))
+		}
+	case '1':
+		if e.Stmt != nil && c.borrower != nil {
+			c.borrower.OnParsed(e.Stmt)
 		}
 	case 'S':
 		c.noteParameter(body)

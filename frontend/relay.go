@@ -138,7 +138,7 @@ func (s *Session) relay(b []byte) {
 			s.part(func() { s.endWith(EndProtocol, badHeader(typ)) })
 			return
 		case wire.Whole, wire.Head:
-			next := s.admit(typ, n)
+			next := s.admit(b[off:off+n], part)
 			if s.phase == PhaseClosed {
 				return
 			}
@@ -240,8 +240,9 @@ const (
 	admitAgain             // the state has changed: judge it again
 )
 
-// admit decides about a frame, of which n bytes are at hand, before it is looked into.
-func (s *Session) admit(typ byte, n int) admission {
+// admit decides about a frame, of which these bytes are at hand, before it is looked into.
+func (s *Session) admit(frame []byte, part wire.Part) admission {
+	typ := frame[0]
 	switch {
 	case typ == 'X':
 		return admitForward
@@ -261,7 +262,7 @@ func (s *Session) admit(typ byte, n int) admission {
 	}
 	switch typ {
 	case 'S':
-		if n > wire.HeaderSize {
+		if len(frame) > wire.HeaderSize {
 			break // PostgreSQL has something to say of it
 		}
 		s.client.Write(wire.AppendReady(nil, 'I'))
@@ -275,6 +276,8 @@ func (s *Session) admit(typ byte, n int) admission {
 	switch {
 	case s.acquire():
 		return admitForward
+	case s.phase == PhaseWaiting && typ == 'P' && part == wire.Whole && s.parseKnown(frame):
+		return admitDrop
 	case s.phase == PhaseWaiting:
 		return admitWait
 	case s.phase == PhaseClosed:

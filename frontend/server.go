@@ -32,6 +32,7 @@ type Server struct {
 	settings   atomic.Pointer[current]
 	sessions   sessions
 	welcomes   welcomes
+	accepted   accepted
 	interner   sessionstate.Interner
 	statements sessionstate.Statements
 	farewell   farewell
@@ -88,6 +89,7 @@ func (srv *Server) Configure(cfg *config.Config) error {
 	srv.settings.Store(&current{cfg: cfg, credentials: cr})
 	srv.keepAlive(cfg.TCP())
 	srv.welcomes.forget()
+	srv.accepted.forget(&srv.statements)
 	srv.pools.Reconfigure(func(k pool.Key) (config.Pool, bool) { return srv.poolConfig(k.Database, k.User) })
 	return nil
 }

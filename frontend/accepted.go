@@ -1,0 +1,89 @@
+package frontend
+
+import (
+	"sync"
+
+	"pooler/internal/sessionstate"
+	"pooler/internal/wire"
+	"pooler/pool"
+)
+
+// accepted remembers statements that PostgreSQL has accepted from clients of a pool. Any goroutine may use it.
+type accepted struct {
+	mu    sync.Mutex
+	known map[acceptedKey]*sessionstate.Statement
+}
+
+type acceptedKey struct {
+	pool pool.Key
+	body string // of the Parse message, behind the name
+}
+
+// maxAccepted bounds the memory; beyond it all is forgotten and learned anew.
+const maxAccepted = 2_000
+
+func (a *accepted) find(k pool.Key, body []byte) *sessionstate.Statement {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known[acceptedKey{k, string(body)}]
+}
+
+func (a *accepted) add(k pool.Key, st *sessionstate.Statement, all *sessionstate.Statements) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := acceptedKey{k, string(st.Body)}
+	if a.known[key] != nil {
+		return
+	}
+	if len(a.known) >= maxAccepted {
+		a.forgetLocked(all)
+	}
+	if a.known == nil {
+		a.known = map[acceptedKey]*sessionstate.Statement{}
+	}
+	all.Hold(st)
+	a.known[key] = st
+}
+
+func (a *accepted) forget(all *sessionstate.Statements) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forgetLocked(all)
+}
+
+func (a *accepted) forgetLocked(all *sessionstate.Statements) {
+	for _, st := range a.known {
+		all.Drop(st)
+	}
+	a.known = nil
+}
+
+// OnParsed implements backend.Borrower.
+func (s *Session) OnParsed(st *sessionstate.Statement) {
+	if !st.Private {
+		s.srv.accepted.add(s.pool.Key, st, &s.srv.statements)
+	}
+}
+
+// parseKnown answers a Parse of a statement that PostgreSQL has accepted before, for a client that would have to wait
+// for a server session only to name it: the statement is prepared where it is used. Programs that prepare one
+// connection after the other (pgbench) would otherwise wait for themselves, while their other connections hold every
+// server session. It reports false when the client must wait.
+func (s *Session) parseKnown(frame []byte) bool {
+	name, body, ok := wire.Cstring(frame[wire.HeaderSize:])
+	if !ok || len(name) == 0 || s.names[string(name)] != nil || len(s.names) >= maxNames {
+		return false
+	}
+	st := s.srv.accepted.find(s.pool.Key, body)
+	if st == nil || !s.pool.Withdraw(&s.req) {
+		return false
+	}
+	if s.names == nil {
+		s.names = map[string]*sessionstate.Statement{}
+	}
+	s.srv.statements.Hold(st)
+	s.names[string(name)] = st
+	s.enter(PhaseIdle)
+	s.client.Write(wire.AppendHeader(nil, '1', 0))
+	return true
+}
