@@ -27,11 +27,18 @@ const (
 	EffectClose                           // CLOSE of a SQL cursor
 	EffectUnlisten                        // UNLISTEN
 	EffectExecute                         // SQL EXECUTE; what it runs is the prepared statement's effect
+	EffectReset                           // RESET, SET … TO DEFAULT, set_config to NULL: back to a default, which is the client's own
+	EffectSequenceRead                    // currval or lastval
+	EffectInsert                          // INSERT, MERGE, COPY: defaults may call nextval
+	EffectDefaults                        // ALTER ROLE, DATABASE or SYSTEM: what new sessions begin with may change
+	EffectNeighbours                      // CREATE, DROP or ALTER of a database, DROP of a role: idle sessions may be in the way
+	EffectShowPrepared                    // mentions pg_prepared_statements
 )
 
 var effectNames = [...]string{
 	"settings", "role", "prepare", "hold_cursor", "temp", "advisory_lock", "listen", "sequence", "seed", "load",
 	"foreign", "unknown", "deallocate", "discard", "close", "unlisten", "execute",
+	"reset", "sequence_read", "insert", "defaults", "neighbours", "show_prepared",
 }
 
 // String lists the effects, "none" if there is none.

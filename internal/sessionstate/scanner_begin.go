@@ -32,7 +32,11 @@ func (s *Scanner) begin(t token) {
 	case stepAlter:
 		s.step = stepDone
 		s.alter(t)
-	case stepSet, stepSetLocal, stepSetTransaction, stepSetSession, stepSetRole, stepReset, stepResetSession:
+	case stepDrop:
+		s.step = stepDone
+		s.drop(t)
+	case stepSet, stepSetLocal, stepSetTransaction, stepSetSession, stepSetRole, stepSetLocalRole, stepSetNames,
+		stepSetValue, stepReset, stepResetSession:
 		s.set(t)
 	case stepDone:
 	}
@@ -64,6 +68,8 @@ func (s *Scanner) openStatement(t token) {
 		s.step = stepCreate
 	case openAlter:
 		s.step = stepAlter
+	case openDrop:
+		s.kind, s.step = kindNoCalls, stepDrop
 	case openDeclare:
 		s.kind = kindDeclare
 	case openInsert:
@@ -71,12 +77,17 @@ func (s *Scanner) openStatement(t token) {
 	}
 }
 
+// object is what a word behind CREATE, ALTER or DROP says.
+func (s *Scanner) object(t token) objectKind {
+	if t < tokName || !s.bare {
+		return objectUnknown
+	}
+	return words.infos[s.info].object
+}
+
 // create takes a word behind CREATE, up to the one that says what is created.
 func (s *Scanner) create(t token) {
-	made := objectUnknown
-	if t >= tokName && s.bare {
-		made = words.infos[s.info].object
-	}
+	made := s.object(t)
 	if t == kwTemp {
 		s.temporary = true
 	}
@@ -97,25 +108,41 @@ func (s *Scanner) create(t token) {
 		s.kind = kindFunction
 	case objectRule:
 		s.kind = kindRule
-	case objectPlain, objectDomain:
+	case objectDatabase:
 		s.kind = kindNoCalls
-	case objectUnknown, objectAlterOnly, objectModifier:
+		s.effects |= EffectNeighbours
+	case objectPlain, objectDomain, objectRole:
+		s.kind = kindNoCalls
+	case objectUnknown, objectAlterOnly, objectSystem, objectOwned, objectModifier:
 		s.effects |= EffectUnknown
 	}
 }
 
 // alter takes the word behind ALTER. Only of tables and domains may it compute something.
 func (s *Scanner) alter(t token) {
-	altered := objectUnknown
-	if t >= tokName && s.bare {
-		altered = words.infos[s.info].object
-	}
-	switch altered {
-	case objectTable, objectDomain:
-	case objectUnknown, objectModifier:
+	switch s.object(t) {
+	case objectTable: // a new column's default fills the rows
+		s.effects |= EffectInsert
+	case objectDomain:
+	case objectUnknown, objectModifier, objectOwned:
 		s.effects |= EffectUnknown
+	case objectDatabase, objectRole:
+		s.kind = kindNoCalls
+		s.effects |= EffectDefaults | EffectNeighbours
+	case objectSystem:
+		s.kind = kindNoCalls
+		s.effects |= EffectDefaults
 	case objectPlain, objectAlterOnly, objectIndex, objectMaterialized, objectFunction, objectRule, objectSchema:
 		s.kind = kindNoCalls
+	}
+}
+
+// drop takes the word behind DROP.
+func (s *Scanner) drop(t token) {
+	switch s.object(t) {
+	case objectDatabase, objectRole, objectOwned:
+		s.effects |= EffectNeighbours
+	default:
 	}
 }
 
@@ -123,7 +150,7 @@ func (s *Scanner) alter(t token) {
 func (s *Scanner) set(t token) {
 	assigns := t == tokDot || t == tokOperator || t == kwTo
 	at := s.step
-	s.step = stepDone
+	s.step = stepSetValue
 	switch at {
 	case stepSet:
 		switch t {
@@ -139,10 +166,9 @@ func (s *Scanner) set(t token) {
 	case stepSetLocal:
 		if assigns {
 			s.effects |= EffectSettings
+			return
 		}
-		if t == kwSeed {
-			s.effects |= EffectSeed
-		}
+		s.localParameter(t)
 	case stepSetTransaction:
 		if assigns {
 			s.effects |= EffectSettings
@@ -162,9 +188,11 @@ func (s *Scanner) set(t token) {
 			return
 		}
 		s.parameter(t)
-	case stepSetRole:
-		if t == tokDot { // role.x is a parameter like any other
-			s.effects |= EffectSettings
+	case stepSetRole, stepSetLocalRole:
+		s.role(at, t)
+	case stepSetValue, stepSetNames: // no other value is a keyword
+		if t == kwDefault || t == kwLocal {
+			s.effects |= EffectReset
 		}
 	default:
 	}
@@ -180,5 +208,37 @@ func (s *Scanner) parameter(t token) {
 		s.effects |= EffectSettings | EffectSeed
 	default:
 		s.effects |= EffectSettings
+		if t >= tokName && s.first == wordNames && s.kind == kindSet {
+			s.step = stepSetNames
+		}
+	}
+}
+
+// localParameter takes the name of a parameter that is set for the transaction.
+func (s *Scanner) localParameter(t token) {
+	switch {
+	case t == kwRole, t == kwSessionAuthorization:
+		s.step = stepSetLocalRole
+	case t == kwSeed:
+		s.effects |= EffectSeed
+	case t >= tokName && s.first == wordNames:
+		s.step = stepSetNames
+	}
+}
+
+// role takes a token behind SET ROLE or SET role. The role none is whoever the session belongs to.
+func (s *Scanner) role(at step, t token) {
+	switch {
+	case t == tokDot && at == stepSetRole: // role.x is a parameter like any other
+		s.effects |= EffectSettings
+	case t == tokOperator, t == kwTo:
+		s.step = at
+	case t == tokString: // which may be continued
+		s.step = at
+		if s.literal.bad || s.literal.is("none") {
+			s.effects |= EffectReset
+		}
+	case t == kwDefault, t >= tokName && s.first == wordNone:
+		s.effects |= EffectReset
 	}
 }

@@ -7,6 +7,7 @@ type configCall struct {
 	arg     uint8
 	tokens  uint8 // in the argument, nested ones not counted
 	local   bool  // the third argument is literally true
+	value   bool  // the second argument is a constant, hence not NULL, and not the role none
 }
 
 // configName is which parameter set_config is for.
@@ -40,6 +41,9 @@ func (s *Scanner) argument(t token) {
 		c.argName = s.literal.parameter()
 	case c.arg == 0:
 		c.argName = configUnknown
+	case c.arg == 1:
+		none := c.argName != configOther && (s.literal.bad || s.literal.is("none"))
+		c.value = alone && t == tokString && !none
 	case c.arg == 2:
 		c.local = alone && (t == kwTrue || t == tokString && (s.literal.is("true") || s.literal.is("t")))
 	}
@@ -61,6 +65,9 @@ func (l *stringLiteral) parameter() configName {
 func (s *Scanner) endConfig() {
 	c := s.config
 	s.config = configCall{}
+	if !c.value {
+		s.effects |= EffectReset
+	}
 	if !c.local || c.arg != 2 {
 		s.effects |= EffectSettings
 		if c.argName == configRole {

@@ -66,6 +66,7 @@ func newWordTable() *wordTable {
 	t.entry("set_config").function = functionSetConfig
 	t.entry("pg_catalog").function = nameCatalog
 	t.entry("pg_settings").function = nameSettings
+	t.entry("pg_prepared_statements").function = namePrepared
 	return t
 }
 

@@ -14,7 +14,8 @@ type scanCase struct {
 	want Effect
 }
 
-// harmlessTexts leave nothing behind, and the scanner must see that: each false alarm costs a server session.
+// harmlessTexts leave nothing behind, and the scanner must see that: each false alarm costs a server session. What
+// want says is of interest to others only.
 var harmlessTexts = []scanCase{
 	{name: "nothing", text: ""},
 	{name: "white space and comments", text: " \t\r\n\f\v-- SET x = 1\n/* LISTEN a /* ; */ */ ;;; "},
@@ -34,17 +35,17 @@ var harmlessTexts = []scanCase{
 	{name: "ordered set", text: "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a) FROM t"},
 	{name: "grouping sets", text: "SELECT a, GROUPING(a) FROM t GROUP BY GROUPING SETS ((a), ())"},
 	{name: "rollup", text: "SELECT a FROM t GROUP BY ROLLUP (a, b)"},
-	{name: "insert columns", text: "INSERT INTO t (a, b) VALUES ($1, $2) RETURNING (id)"},
-	{name: "insert qualified columns", text: `INSERT INTO "s" . "t" (a) SELECT (a) FROM x`},
-	{name: "insert alias", text: "INSERT INTO t AS x (a) VALUES (DEFAULT)"},
-	{name: "insert into a table called temp", text: "INSERT INTO temp (a) VALUES (1)"},
-	{name: "upsert", text: "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) WHERE b > 1 DO UPDATE SET (a, b) = (excluded.a, 2), c = (3)"},
-	{name: "upsert on constraint", text: "INSERT INTO t VALUES (1) ON CONFLICT ON CONSTRAINT c DO NOTHING"},
-	{name: "upserts in a row", text: "WITH a AS (INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING) INSERT INTO u VALUES (1) ON CONFLICT (b) DO NOTHING"},
+	{name: "insert columns", text: "INSERT INTO t (a, b) VALUES ($1, $2) RETURNING (id)", want: EffectInsert},
+	{name: "insert qualified columns", text: `INSERT INTO "s" . "t" (a) SELECT (a) FROM x`, want: EffectInsert},
+	{name: "insert alias", text: "INSERT INTO t AS x (a) VALUES (DEFAULT)", want: EffectInsert},
+	{name: "insert into a table called temp", text: "INSERT INTO temp (a) VALUES (1)", want: EffectInsert},
+	{name: "upsert", text: "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) WHERE b > 1 DO UPDATE SET (a, b) = (excluded.a, 2), c = (3)", want: EffectInsert},
+	{name: "upsert on constraint", text: "INSERT INTO t VALUES (1) ON CONFLICT ON CONSTRAINT c DO NOTHING", want: EffectInsert},
+	{name: "upserts in a row", text: "WITH a AS (INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING) INSERT INTO u VALUES (1) ON CONFLICT (b) DO NOTHING", want: EffectInsert},
 	{name: "update", text: "UPDATE t SET (a, b) = (1, 2) FROM x WHERE t.id = x.id"},
 	{name: "update alias", text: "UPDATE t AS x SET (a) = ROW (1)"},
 	{name: "delete", text: "DELETE FROM t USING x WHERE (t.id) = x.id"},
-	{name: "merge", text: "MERGE INTO t USING s ON (t.a = s.a) WHEN MATCHED THEN UPDATE SET a = 1 WHEN NOT MATCHED THEN INSERT (a, b) VALUES (1, 2)"},
+	{name: "merge", text: "MERGE INTO t USING s ON (t.a = s.a) WHEN MATCHED THEN UPDATE SET a = 1 WHEN NOT MATCHED THEN INSERT (a, b) VALUES (1, 2)", want: EffectInsert},
 	{name: "alias with columns", text: "SELECT * FROM (VALUES (1, 2)) AS v(a, b), unnest(x) u(y), generate_series(1, 2) g (i), jsonb_to_record(j) AS r(a int, b varchar(3))"},
 	{name: "with ordinality", text: "SELECT * FROM unnest(x) WITH ORDINALITY AS t(a, n), unnest(y) WITH ORDINALITY u(a, n)"},
 	{name: "not ilike", text: "SELECT 1 FROM t WHERE a NOT ILIKE ('%') AND b NOT IN (1) AND c NOT LIKE (d)"},
@@ -72,10 +73,10 @@ var harmlessTexts = []scanCase{
 	{name: "high bytes", text: "SELECT größe, \"żółw\", 'é' FROM täble WHERE é = 1"},
 	{name: "operators", text: "SELECT a-1, b/2, -c, a <-> b, x ~* 'y', a || b, !!x, @ -5, a /* c */ - /* d */ 1, a ->> 'x' #> y ? 'z'"},
 	{name: "line comment at the end", text: "SELECT 1 -- LISTEN"},
-	{name: "reads of sequences", text: "SELECT currval('s'), lastval()"},
+	{name: "reads of sequences", text: "SELECT currval('s'), lastval()", want: EffectSequenceRead},
 	{name: "transaction locks", text: "SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(1, 2)"},
-	{name: "local set_config", text: "SELECT set_config('a.b', $1, true), pg_catalog.set_config('search_path', 'a, b', 'T')"},
-	{name: "local set_config of a role", text: "SELECT set_config('role', $1, TRUE)"},
+	{name: "local set_config", text: "SELECT set_config('a.b', $1, true), pg_catalog.set_config('search_path', 'a, b', 'T')", want: EffectReset},
+	{name: "local set_config of a role", text: "SELECT set_config('role', $1, TRUE)", want: EffectReset},
 	{name: "set local", text: "SET LOCAL work_mem = '1MB'"},
 	{name: "set local role", text: "SET LOCAL ROLE x"},
 	{name: "set local authorization", text: "SET LOCAL SESSION AUTHORIZATION x"},
@@ -85,8 +86,8 @@ var harmlessTexts = []scanCase{
 	{name: "transactions", text: "BEGIN ISOLATION LEVEL SERIALIZABLE; START TRANSACTION READ ONLY; SAVEPOINT a; ROLLBACK TO SAVEPOINT a; RELEASE a; COMMIT AND CHAIN; END; ABORT; ROLLBACK"},
 	{name: "two-phase", text: "PREPARE TRANSACTION 'x'; COMMIT PREPARED 'x'; ROLLBACK PREPARED 'x'; prepare transaction E'a'"},
 	{name: "cursor", text: "DECLARE c NO SCROLL CURSOR WITHOUT HOLD FOR SELECT lower(a) FROM hold; FETCH 10 FROM c; MOVE FORWARD ALL IN c"},
-	{name: "copy", text: "COPY t (a, b) FROM STDIN WITH (FORMAT csv, HEADER)"},
-	{name: "copy of a query", text: "COPY (SELECT lower(a) FROM t) TO PROGRAM 'x'"},
+	{name: "copy", text: "COPY t (a, b) FROM STDIN WITH (FORMAT csv, HEADER)", want: EffectInsert},
+	{name: "copy of a query", text: "COPY (SELECT lower(a) FROM t) TO PROGRAM 'x'", want: EffectInsert},
 	{name: "create table", text: `CREATE TABLE IF NOT EXISTS s.t (id integer PRIMARY KEY, a varchar(10) NOT NULL DEFAULT (1), b numeric (10, 2),
 		c timestamp(3) without time zone DEFAULT now(), d character varying (3), e "char", f text COLLATE "C" CHECK (length(f) > 1),
 		g int REFERENCES o (id) ON DELETE SET NULL, h int GENERATED ALWAYS AS IDENTITY (START WITH 1), i int GENERATED ALWAYS AS (a + 1) STORED,
@@ -108,16 +109,16 @@ var harmlessTexts = []scanCase{
 	{name: "other creations", text: `CREATE ROLE r PASSWORD 'x'; CREATE DATABASE d; CREATE SEQUENCE s START 1; CREATE TYPE t AS ENUM ('a'); CREATE TYPE u AS (a int);
 		CREATE DOMAIN d AS text CHECK (f(VALUE)); CREATE AGGREGATE a (int) (SFUNC = f, STYPE = int); CREATE OPERATOR + (LEFTARG = int);
 		CREATE POLICY p ON t USING (f(a)); CREATE PUBLICATION p FOR TABLE t (a); CREATE STATISTICS s (ndistinct) ON a, f(b) FROM t;
-		CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (a 'b'); CREATE USER MAPPING FOR u SERVER s OPTIONS (a 'b'); CREATE EVENT TRIGGER t ON x EXECUTE FUNCTION f()`},
-	{name: "alter table", text: "ALTER TABLE t ADD COLUMN a varchar(10) DEFAULT now(), ADD CONSTRAINT c CHECK (a > 1), ALTER COLUMN b TYPE int USING (b::int), ADD PRIMARY KEY (a)"},
-	{name: "storage parameters", text: "ALTER TABLE t SET (fillfactor = 70); ALTER TABLE t RESET (fillfactor)"},
-	{name: "alter role", text: "ALTER ROLE r SET role TO x; ALTER DATABASE d SET a = 1; ALTER SYSTEM SET b = 2; ALTER USER u RESET ALL"},
+		CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (a 'b'); CREATE USER MAPPING FOR u SERVER s OPTIONS (a 'b'); CREATE EVENT TRIGGER t ON x EXECUTE FUNCTION f()`, want: EffectNeighbours},
+	{name: "alter table", text: "ALTER TABLE t ADD COLUMN a varchar(10) DEFAULT now(), ADD CONSTRAINT c CHECK (a > 1), ALTER COLUMN b TYPE int USING (b::int), ADD PRIMARY KEY (a)", want: EffectInsert},
+	{name: "storage parameters", text: "ALTER TABLE t SET (fillfactor = 70); ALTER TABLE t RESET (fillfactor)", want: EffectInsert},
+	{name: "alter role", text: "ALTER ROLE r SET role TO x; ALTER DATABASE d SET a = 1; ALTER SYSTEM SET b = 2; ALTER USER u RESET ALL", want: EffectDefaults | EffectNeighbours},
 	{name: "alter function", text: "ALTER FUNCTION f(int) SET search_path = x"},
 	{name: "drop", text: "DROP FUNCTION f(int); DROP TABLE IF EXISTS a, b CASCADE; DROP TYPE t"},
 	{name: "rights", text: "GRANT SELECT (a), UPDATE (b) ON t TO r; REVOKE EXECUTE ON FUNCTION f(int) FROM r; ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO r; REASSIGN OWNED BY a TO b"},
 	{name: "comment", text: "COMMENT ON FUNCTION f(int) IS 'x'; SECURITY LABEL ON TABLE t IS 'x'"},
 	{name: "upkeep", text: "VACUUM (FULL, ANALYZE) t (a), u(b); ANALYZE t(a); CLUSTER (VERBOSE) t; REINDEX (VERBOSE) TABLE t; CHECKPOINT; TRUNCATE a, b RESTART IDENTITY; LOCK TABLE t IN SHARE MODE"},
-	{name: "explain", text: "EXPLAIN (ANALYZE, FORMAT json) SELECT lower(a) FROM t; EXPLAIN ANALYZE VERBOSE INSERT INTO t (a) VALUES (1)"},
+	{name: "explain", text: "EXPLAIN (ANALYZE, FORMAT json) SELECT lower(a) FROM t; EXPLAIN ANALYZE VERBOSE INSERT INTO t (a) VALUES (1)", want: EffectInsert},
 	{name: "notify", text: "NOTIFY a, 'b'; SELECT pg_notify('a', 'b')"},
 	{name: "table command", text: "TABLE t; VALUES (1), (2)"},
 	{name: "row locks and commands in strings", text: "SELECT 'DISCARD ALL' WHERE 'x' = 'DO $$ $$'"},
@@ -129,7 +130,7 @@ var harmlessTexts = []scanCase{
 // statefulTexts leave what want says, no less; most of them nothing else.
 var statefulTexts = []scanCase{
 	{name: "set", text: "SET search_path = a, b", want: EffectSettings},
-	{name: "set to", text: "SET search_path TO DEFAULT", want: EffectSettings},
+	{name: "set to", text: "SET search_path TO DEFAULT", want: EffectSettings | EffectReset},
 	{name: "set session", text: "SET SESSION statement_timeout = 5", want: EffectSettings},
 	{name: "set custom", text: "SET a.b = 'c'", want: EffectSettings},
 	{name: "set quoted", text: `SET "a"."b" = 'c'`, want: EffectSettings},
@@ -147,35 +148,35 @@ var statefulTexts = []scanCase{
 	{name: "set path to a continued constant", text: "SET LOCAL search_path = 'pg_'\n'temp'", want: EffectTemp},
 	{name: "set path to an escaped constant", text: `SET LOCAL search_path = E'\x70g_temp'`, want: EffectUnknown},
 	{name: "set path to a dollar constant", text: "SET LOCAL search_path = $$pg_temp$$", want: EffectUnknown},
-	{name: "reset", text: "RESET search_path", want: EffectSettings},
-	{name: "reset all", text: "RESET ALL", want: EffectSettings},
-	{name: "reset of a class called session", text: "RESET session.x", want: EffectSettings},
+	{name: "reset", text: "RESET search_path", want: EffectSettings | EffectReset},
+	{name: "reset all", text: "RESET ALL", want: EffectSettings | EffectReset},
+	{name: "reset of a class called session", text: "RESET session.x", want: EffectSettings | EffectReset},
 	{name: "set config", text: "SELECT set_config('a', 'b', false)", want: EffectSettings},
 	{name: "set config by parameter", text: "SELECT set_config('a', 'b', $1)", want: EffectSettings},
 	{name: "set config by expression", text: "SELECT set_config('a', 'b', true AND x)", want: EffectSettings},
 	{name: "set config in pg_catalog", text: "SELECT pg_catalog.set_config('a', 'b', false)", want: EffectSettings},
 	{name: "set config among locals", text: "SELECT set_config('a', 'b', true), set_config('a', 'b', 'f'), set_config('a', 'b', true)", want: EffectSettings},
-	{name: "set config in a condition", text: "SELECT 1 FROM t WHERE set_config('a', x, false) = 'b'", want: EffectSettings},
+	{name: "set config in a condition", text: "SELECT 1 FROM t WHERE set_config('a', x, false) = 'b'", want: EffectSettings | EffectReset},
 	{name: "set config of a role", text: "SELECT set_config('ROLE', 'b', false)", want: EffectSettings | EffectRole},
 	{name: "set config of a seed", text: "SELECT set_config('seed', '0.5', true)", want: EffectSeed},
 	{name: "set config of anything local", text: "SELECT set_config($1, '0.5', true)", want: EffectUnknown},
 	{name: "set config of an expression", text: "SELECT set_config('se' || 'ed', '0.5', true)", want: EffectUnknown},
-	{name: "set config by name", text: "SELECT set_config(setting_name => 'a', new_value => 'b', is_local => true)", want: EffectSettings | EffectUnknown},
-	{name: "set config in set config", text: "SELECT set_config('a', set_config('b', 'c', false), true)", want: EffectSettings | EffectRole | EffectUnknown},
-	{name: "set config with two arguments", text: "SELECT set_config('a', true)", want: EffectSettings | EffectUnknown},
+	{name: "set config by name", text: "SELECT set_config(setting_name => 'a', new_value => 'b', is_local => true)", want: EffectSettings | EffectUnknown | EffectReset},
+	{name: "set config in set config", text: "SELECT set_config('a', set_config('b', 'c', false), true)", want: EffectSettings | EffectRole | EffectUnknown | EffectReset},
+	{name: "set config with two arguments", text: "SELECT set_config('a', true)", want: EffectSettings | EffectUnknown | EffectReset},
 	{name: "set config of the temporary schema", text: "SELECT set_config('search_path', 'pg_temp', true)", want: EffectTemp},
-	{name: "update of pg_settings", text: "UPDATE pg_settings SET setting = 'x' WHERE name = 'a'", want: EffectSettings},
-	{name: "update of pg_catalog.pg_settings", text: `UPDATE pg_catalog."pg_settings" SET setting = 'x'`, want: EffectSettings},
+	{name: "update of pg_settings", text: "UPDATE pg_settings SET setting = 'x' WHERE name = 'a'", want: EffectSettings | EffectReset},
+	{name: "update of pg_catalog.pg_settings", text: `UPDATE pg_catalog."pg_settings" SET setting = 'x'`, want: EffectSettings | EffectReset},
 	{name: "set role", text: "SET ROLE a", want: EffectRole},
 	{name: "set role to", text: "SET role TO 'a'", want: EffectRole},
 	{name: "set quoted role", text: `SET "Role" TO 'a'`, want: EffectRole},
-	{name: "set session role", text: "SET SESSION ROLE NONE", want: EffectRole},
+	{name: "set session role", text: "SET SESSION ROLE NONE", want: EffectRole | EffectReset},
 	{name: "set session authorization", text: "SET SESSION AUTHORIZATION a", want: EffectRole},
-	{name: "set session session authorization", text: "SET SESSION SESSION AUTHORIZATION DEFAULT", want: EffectRole},
+	{name: "set session session authorization", text: "SET SESSION SESSION AUTHORIZATION DEFAULT", want: EffectRole | EffectReset},
 	{name: "set session_authorization", text: "SET session_authorization = a", want: EffectRole},
-	{name: "reset role", text: "RESET ROLE", want: EffectRole},
-	{name: "reset session authorization", text: "RESET SESSION AUTHORIZATION", want: EffectRole},
-	{name: "reset quoted authorization", text: `RESET "session_authorization"`, want: EffectRole},
+	{name: "reset role", text: "RESET ROLE", want: EffectRole | EffectReset},
+	{name: "reset session authorization", text: "RESET SESSION AUTHORIZATION", want: EffectRole | EffectReset},
+	{name: "reset quoted authorization", text: `RESET "session_authorization"`, want: EffectRole | EffectReset},
 	{name: "prepare", text: "PREPARE p AS SELECT 1", want: EffectPrepare},
 	{name: "prepare with types", text: "PREPARE p (int, varchar(3)) AS SELECT $1", want: EffectPrepare},
 	{name: "prepare a statement called transaction", text: "PREPARE transaction AS SELECT 1", want: EffectPrepare},
@@ -214,7 +215,7 @@ var statefulTexts = []scanCase{
 	{name: "unlock", text: "SELECT pg_advisory_unlock(1)", want: EffectAdvisoryLock},
 	{name: "unlock all", text: "SELECT pg_advisory_unlock_all()", want: EffectAdvisoryLock},
 	{name: "lock in from", text: "SELECT * FROM t CROSS JOIN LATERAL pg_catalog.pg_advisory_lock(t.a) AS l(x)", want: EffectAdvisoryLock},
-	{name: "lock in insert", text: "INSERT INTO t (a) SELECT pg_advisory_lock(1)", want: EffectAdvisoryLock},
+	{name: "lock in insert", text: "INSERT INTO t (a) SELECT pg_advisory_lock(1)", want: EffectAdvisoryLock | EffectInsert},
 	{name: "lock in a common table expression", text: "WITH a(x) AS (SELECT pg_advisory_lock(1)) SELECT 1", want: EffectAdvisoryLock},
 	{name: "lock behind distinct on", text: "SELECT DISTINCT ON (a) pg_advisory_lock(1) FROM t", want: EffectAdvisoryLock},
 	{name: "lock behind ordinality", text: "SELECT * FROM unnest(x) WITH ORDINALITY AS t(a, b), pg_advisory_lock(1)", want: EffectAdvisoryLock},
@@ -229,10 +230,10 @@ var statefulTexts = []scanCase{
 	{name: "lock in a window", text: "SELECT rank() OVER (PARTITION BY pg_advisory_lock(1)) FROM t", want: EffectAdvisoryLock},
 	{name: "lock in an operator's operand", text: "SELECT a OPERATOR(pg_catalog.+) pg_advisory_lock(1)", want: EffectAdvisoryLock},
 	{name: "lock behind an operator in front", text: "SELECT OPERATOR(pg_catalog.-) pg_advisory_lock(1)", want: EffectAdvisoryLock | EffectUnknown},
-	{name: "lock in values", text: "INSERT INTO t VALUES (pg_advisory_lock(1))", want: EffectAdvisoryLock},
+	{name: "lock in values", text: "INSERT INTO t VALUES (pg_advisory_lock(1))", want: EffectAdvisoryLock | EffectInsert},
 	{name: "lock in set", text: "UPDATE t SET a = pg_advisory_lock(1)", want: EffectAdvisoryLock},
 	{name: "lock in returning", text: "DELETE FROM t RETURNING pg_advisory_unlock(a)", want: EffectAdvisoryLock},
-	{name: "lock in copy", text: "COPY (SELECT pg_advisory_lock(1)) TO STDOUT", want: EffectAdvisoryLock},
+	{name: "lock in copy", text: "COPY (SELECT pg_advisory_lock(1)) TO STDOUT", want: EffectAdvisoryLock | EffectInsert},
 	{name: "lock in execute", text: "EXECUTE p (pg_advisory_lock(1))", want: EffectAdvisoryLock | EffectExecute},
 	{name: "lock in create table as", text: "CREATE TABLE t (a) AS SELECT pg_advisory_lock(1)", want: EffectAdvisoryLock},
 	{name: "lock in create materialized view", text: "CREATE MATERIALIZED VIEW v (a) AS SELECT pg_advisory_lock(1)", want: EffectAdvisoryLock},
@@ -252,7 +253,7 @@ var statefulTexts = []scanCase{
 	{name: "nextval", text: "SELECT nextval('s')", want: EffectSequence},
 	{name: "quoted nextval", text: `SELECT "pg_catalog"."nextval"('s')`, want: EffectSequence},
 	{name: "setval", text: "SELECT setval('s', 1, false)", want: EffectSequence},
-	{name: "nextval in insert", text: "INSERT INTO t (id) VALUES (nextval('s'::regclass)) RETURNING id", want: EffectSequence},
+	{name: "nextval in insert", text: "INSERT INTO t (id) VALUES (nextval('s'::regclass)) RETURNING id", want: EffectSequence | EffectInsert},
 	{name: "setseed", text: "SELECT setseed(0.5)", want: EffectSeed},
 	{name: "set seed", text: "SET SEED 0.5", want: EffectSettings | EffectSeed},
 	{name: "set local seed", text: "SET LOCAL seed = 0.5", want: EffectSeed},
@@ -272,14 +273,14 @@ var statefulTexts = []scanCase{
 	{name: "call in a schema", text: "SELECT public.lower(a)", want: EffectUnknown},
 	{name: "call in a database", text: "SELECT pg_catalog.pg_catalog.lower(a)", want: EffectUnknown},
 	{name: "call in a quoted schema", text: `SELECT "PG_CATALOG".lower(a)`, want: EffectUnknown},
-	{name: "set config in a schema", text: "SELECT x.set_config('a', 'b', true)", want: EffectSettings | EffectRole | EffectUnknown},
+	{name: "set config in a schema", text: "SELECT x.set_config('a', 'b', true)", want: EffectSettings | EffectRole | EffectUnknown | EffectReset},
 	{name: "call of a function named by a word", text: "SELECT set(1), key(2), filter(3)", want: EffectUnknown},
 	{name: "call of a function named join", text: "SELECT join(1)", want: EffectUnknown},
 	{name: "call of a function named ilike behind not", text: "SELECT NOT ilike(1)", want: EffectUnknown},
 	{name: "call of a function named operator", text: "SELECT operator(1)", want: EffectUnknown},
-	{name: "call of a function named conflict", text: "INSERT INTO t SELECT 1 FROM a JOIN b ON conflict(a.x)", want: EffectUnknown},
-	{name: "call of a function named conflict and a conflict", text: "INSERT INTO t SELECT 1 FROM a JOIN b ON conflict(a.x) ON CONFLICT (a) DO NOTHING", want: EffectUnknown},
-	{name: "call of a function named insert", text: "SELECT CASE WHEN a THEN insert(1) END", want: EffectUnknown},
+	{name: "call of a function named conflict", text: "INSERT INTO t SELECT 1 FROM a JOIN b ON conflict(a.x)", want: EffectUnknown | EffectInsert},
+	{name: "call of a function named conflict and a conflict", text: "INSERT INTO t SELECT 1 FROM a JOIN b ON conflict(a.x) ON CONFLICT (a) DO NOTHING", want: EffectUnknown | EffectInsert},
+	{name: "call of a function named insert", text: "SELECT CASE WHEN a THEN insert(1) END", want: EffectUnknown | EffectInsert},
 	{name: "call behind distinct on", text: "SELECT DISTINCT ON ((a), b) f(1)", want: EffectUnknown},
 	{name: "call in a table function", text: "SELECT * FROM a, LATERAL f(a.b) AS t(x)", want: EffectUnknown},
 	{name: "do", text: "DO $$ BEGIN END $$", want: EffectUnknown},
@@ -313,8 +314,69 @@ var statefulTexts = []scanCase{
 	{name: "long function name", text: "SELECT " + strings.Repeat("a", 100) + "(1)", want: EffectUnknown},
 }
 
+// interestingTexts leave nothing themselves, or test what else their statement tells.
+var interestingTexts = []scanCase{
+	{name: "set to default", text: "SET a.b TO DEFAULT", want: EffectSettings | EffectReset},
+	{name: "set session = default", text: "SET SESSION work_mem = default", want: EffectSettings | EffectReset},
+	{name: "set a parameter called session to default", text: "SET session TO DEFAULT", want: EffectSettings | EffectReset},
+	{name: "set local to default", text: "SET LOCAL work_mem TO DEFAULT", want: EffectReset},
+	{name: "set a parameter called local to default", text: "SET local TO DEFAULT", want: EffectSettings | EffectReset},
+	{name: "set a parameter of a class called transaction to default", text: "SET transaction.x TO DEFAULT", want: EffectSettings | EffectReset},
+	{name: "set to a constant called default", text: "SET search_path TO 'default', \"default\"", want: EffectSettings},
+	{name: "set time zone default", text: "SET TIME ZONE DEFAULT", want: EffectSettings | EffectReset},
+	{name: "set time zone local", text: "SET SESSION TIME ZONE LOCAL", want: EffectSettings | EffectReset},
+	{name: "set local time zone local", text: "SET LOCAL TIME ZONE LOCAL", want: EffectReset},
+	{name: "set local time zone", text: "SET LOCAL TIME ZONE 'UTC'"},
+	{name: "set names default", text: "SET NAMES DEFAULT", want: EffectSettings | EffectReset},
+	{name: "set names", text: "SET NAMES", want: EffectSettings | EffectReset},
+	{name: "set names in a row", text: "SET LOCAL NAMES ; SELECT 1", want: EffectReset},
+	{name: "set a class called names", text: "SET names.x = 'a'", want: EffectSettings},
+	{name: "set authorization default", text: "SET SESSION AUTHORIZATION DEFAULT", want: EffectRole | EffectReset},
+	{name: "set local authorization default", text: "SET LOCAL SESSION AUTHORIZATION DEFAULT", want: EffectReset},
+	{name: "set role none", text: "SET ROLE NONE", want: EffectRole | EffectReset},
+	{name: "set role to a constant none", text: "SET ROLE 'none'", want: EffectRole | EffectReset},
+	{name: "set role = none", text: "SET role = none", want: EffectRole | EffectReset},
+	{name: "set role to quoted none", text: `SET "ROLE" TO "none"`, want: EffectRole | EffectReset},
+	{name: "set role to default", text: "SET role TO DEFAULT", want: EffectRole | EffectReset},
+	{name: "set local role none", text: "SET LOCAL ROLE NONE", want: EffectReset},
+	{name: "set role to one that begins with none", text: "SET ROLE none_of_us", want: EffectRole},
+	{name: "set local in a class called role", text: "SET LOCAL role.x = 'none'"},
+	{name: "reset time zone", text: "RESET TIME ZONE", want: EffectSettings | EffectReset},
+	{name: "reset a class called role", text: "RESET role.x", want: EffectSettings | EffectRole | EffectReset},
+	{name: "set_config to null", text: "SELECT set_config('a', NULL, false)", want: EffectSettings | EffectReset},
+	{name: "set_config to null for now", text: "SELECT set_config('a', null, true)", want: EffectReset},
+	{name: "set_config to a cast", text: "SELECT set_config('a', 'b'::text, true)", want: EffectReset},
+	{name: "set_config to a call", text: "SELECT set_config('a', lower('b'), false)", want: EffectSettings | EffectReset},
+	{name: "set_config of a role to none", text: "SELECT set_config('role', 'none', false)", want: EffectSettings | EffectRole | EffectReset},
+	{name: "set_config of anything to none", text: "SELECT set_config($1, 'none', false)", want: EffectSettings | EffectUnknown | EffectReset},
+	{name: "set_config of a parameter to none", text: "SELECT set_config('a', 'none', false)", want: EffectSettings},
+	{name: "default in an update", text: "UPDATE t SET a = DEFAULT", want: EffectInsert},
+	{name: "merge in lower case", text: "merge INTO t USING s ON a = b WHEN MATCHED THEN DO NOTHING", want: EffectInsert},
+	{name: "insert in a common table expression", text: "WITH a AS (INSERT INTO t VALUES (1) RETURNING b) SELECT b FROM a", want: EffectInsert},
+	{name: "prepared insert", text: "PREPARE p AS INSERT INTO t VALUES (1)", want: EffectPrepare | EffectInsert},
+	{name: "insert in definitions", text: `GRANT INSERT ON t TO r; CREATE TRIGGER a BEFORE INSERT ON t EXECUTE FUNCTION f();
+		CREATE FUNCTION f() RETURNS void BEGIN ATOMIC INSERT INTO t VALUES (1); END; CREATE RULE r AS ON INSERT TO t DO NOTHING`},
+	{name: "insert as a name", text: `SELECT "insert", t.merge FROM t`},
+	{name: "sequences read in pg_catalog", text: `SELECT pg_catalog."currval"('s')`, want: EffectSequenceRead},
+	{name: "sequences read in a schema", text: "SELECT x.lastval()", want: EffectSequenceRead | EffectUnknown},
+	{name: "alter user", text: "ALTER USER a SET b = 1", want: EffectDefaults | EffectNeighbours},
+	{name: "alter group", text: "ALTER GROUP a RENAME TO b", want: EffectDefaults | EffectNeighbours},
+	{name: "alter database", text: "ALTER DATABASE a RENAME TO b", want: EffectDefaults | EffectNeighbours},
+	{name: "alter system", text: "ALTER SYSTEM RESET ALL", want: EffectDefaults},
+	{name: "create database", text: "CREATE DATABASE a TEMPLATE b", want: EffectNeighbours},
+	{name: "drop database", text: "DROP DATABASE IF EXISTS a WITH (FORCE)", want: EffectNeighbours},
+	{name: "drop role", text: "DROP ROLE a", want: EffectNeighbours},
+	{name: "drop user", text: "DROP USER a", want: EffectNeighbours},
+	{name: "drop group", text: "DROP GROUP a", want: EffectNeighbours},
+	{name: "drop owned", text: "DROP OWNED BY a", want: EffectNeighbours},
+	{name: "create role and drop of something else", text: "CREATE ROLE a; CREATE USER b; DROP TABLE database; DROP SCHEMA role"},
+	{name: "prepared statements", text: "SELECT name FROM pg_prepared_statements", want: EffectShowPrepared},
+	{name: "prepared statements qualified", text: `SELECT name FROM pg_catalog . "pg_prepared_statements" p`, want: EffectShowPrepared},
+	{name: "prepared statements of the function", text: "SELECT * FROM pg_prepared_statement()", want: EffectShowPrepared},
+}
+
 func TestScan(t *testing.T) {
-	for _, c := range slices.Concat(harmlessTexts, statefulTexts) {
+	for _, c := range slices.Concat(harmlessTexts, statefulTexts, interestingTexts) {
 		t.Run(c.name, func(t *testing.T) {
 			if got := Scan([]byte(c.text), true); got != c.want {
 				t.Errorf("%s\ngot %v, want %v", c.text, got, c.want)
@@ -342,7 +404,7 @@ func TestScanWithBackslashesInAllStrings(t *testing.T) {
 // TestScanInDisguise changes how stateful texts are written, not what they mean.
 func TestScanInDisguise(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for _, c := range statefulTexts {
+	for _, c := range slices.Concat(statefulTexts, interestingTexts) {
 		if !splittable(c.text) {
 			continue
 		}
@@ -408,7 +470,7 @@ func disguise(rng *rand.Rand, text string) string {
 
 func TestScannerAtEveryChunking(t *testing.T) {
 	for _, standard := range []bool{true, false} {
-		for _, c := range slices.Concat(harmlessTexts, statefulTexts) {
+		for _, c := range slices.Concat(harmlessTexts, statefulTexts, interestingTexts) {
 			text := []byte(c.text)
 			want := Scan(text, standard)
 			for cut := range len(text) + 1 {
@@ -439,7 +501,7 @@ func scanBytewise(text []byte, standard bool) Effect {
 
 // TestScanStatementsInARow checks that no statement hides what another does.
 func TestScanStatementsInARow(t *testing.T) {
-	all := slices.Concat(harmlessTexts, statefulTexts)
+	all := slices.Concat(harmlessTexts, statefulTexts, interestingTexts)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 20_000 {
 		a, b := all[rng.IntN(len(all))], all[rng.IntN(len(all))]
@@ -454,7 +516,7 @@ func TestScanStatementsInARow(t *testing.T) {
 }
 
 func TestScanDoesNotAllocate(t *testing.T) {
-	for _, c := range slices.Concat(harmlessTexts, statefulTexts) {
+	for _, c := range slices.Concat(harmlessTexts, statefulTexts, interestingTexts) {
 		text := []byte(c.text)
 		var s Scanner
 		if n := testing.AllocsPerRun(10, func() {
@@ -469,7 +531,7 @@ func TestScanDoesNotAllocate(t *testing.T) {
 }
 
 func FuzzScan(f *testing.F) {
-	for _, c := range slices.Concat(harmlessTexts, statefulTexts) {
+	for _, c := range slices.Concat(harmlessTexts, statefulTexts, interestingTexts) {
 		f.Add([]byte(c.text), true)
 	}
 	f.Add([]byte(`SELECT 'a\' || E'\'' 'b'`), false)
@@ -487,12 +549,15 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// pgbenchText is of pgbench -S.
+const pgbenchText = "SELECT abalance FROM pgbench_accounts WHERE aid = 1"
+
 func BenchmarkScan(b *testing.B) {
 	short := "SELECT id, name FROM users WHERE id = $1 AND deleted IS NULL"
 	long := strings.Repeat(`SELECT u.id, lower(u.name) AS name, count(*) FILTER (WHERE o.state = 'open') FROM users u
 		JOIN orders o ON o.user_id = u.id AND o.created_at > now() - interval '7 days' -- recent
 		WHERE u.tenant = $1 AND u.email LIKE $2 AND (u.flags & 4) = 0 GROUP BY u.id ORDER BY 2 LIMIT 50; `, 4)[:1024]
-	for _, text := range []string{short, long} {
+	for _, text := range []string{pgbenchText, short, long} {
 		b.Run(fmt.Sprint(len(text)), func(b *testing.B) {
 			p := []byte(text)
 			b.SetBytes(int64(len(p)))

@@ -43,12 +43,16 @@ const (
 	stepSetTransaction
 	stepSetSession
 	stepSetRole
+	stepSetLocalRole
 	stepReset
 	stepResetSession
+	stepSetNames // behind SET NAMES, which alone is a reset
+	stepSetValue // in the rest of SET
 	stepPrepare
 	stepPrepareTransaction
 	stepCreate
 	stepAlter
+	stepDrop
 )
 
 // statementKind is what the scanner must know of the statement behind its beginning.
@@ -163,6 +167,9 @@ func (s *Scanner) name(word []byte, quoted bool) {
 	if info.function >= nameCatalog {
 		s.catalog = info.function == nameCatalog && s.qualifier == qualifierNone
 		s.settings = s.settings || info.function == nameSettings
+		if info.function == namePrepared {
+			s.effects |= EffectShowPrepared
+		}
 	}
 	if first&pgTempMask == pgTemp && (len(word) == len("pg_temp") || word[len("pg_temp")] == '_') {
 		s.effects |= EffectTemp
@@ -182,6 +189,8 @@ func (s *Scanner) name(word []byte, quoted bool) {
 var (
 	pgTemp, pgTempMask = partOf("pg_temp")
 	dblink, dblinkMask = partOf("dblink")
+	wordNames, _       = partOf("names")
+	wordNone, _        = partOf("none")
 )
 
 // quotedParameter is the token of a quoted name where a parameter is expected: the case of those does not matter.
@@ -226,7 +235,10 @@ func (s *Scanner) endStatement() {
 		s.effects |= EffectTemp
 	}
 	if s.settings && s.hasUpdate {
-		s.effects |= EffectSettings
+		s.effects |= EffectSettings | EffectReset
+	}
+	if s.step == stepSetNames {
+		s.effects |= EffectReset
 	}
 	if s.conflict || s.atomic > 0 {
 		s.effects |= EffectUnknown
@@ -309,13 +321,13 @@ func (s *Scanner) call() paren {
 	s.effects |= info.calls
 	switch {
 	case s.qualifier == qualifierOther && info.function == functionSetConfig:
-		s.effects |= EffectSettings | EffectRole | EffectUnknown
+		s.effects |= EffectSettings | EffectRole | EffectReset | EffectUnknown
 	case s.first&dblinkMask == dblink:
 		s.effects |= EffectForeign
 	case s.qualifier == qualifierOther:
 		s.effects |= EffectUnknown
 	case info.function == functionSetConfig && s.config.depth != 0:
-		s.effects |= EffectSettings | EffectRole | EffectUnknown
+		s.effects |= EffectSettings | EffectRole | EffectReset | EffectUnknown
 	case info.function == functionSetConfig:
 		s.config = configCall{depth: s.depth + 1}
 		return parenConfig
@@ -365,7 +377,14 @@ func (s *Scanner) inContext(t token) token {
 	case kwRollup:
 		return s.behind(t, s.last == kwGroupBy)
 	case kwInsert: // THEN is of CASE or MERGE
+		s.inserts()
 		return s.behind(t, s.last == kwThen && !s.hasCase)
+	case kwMerge:
+		s.inserts()
+	case kwDefault:
+		if s.hasUpdate {
+			s.inserts()
+		}
 	case kwSet, kwJoin:
 		return s.behind(t, !expects[s.last])
 	case kwConflict:
@@ -422,6 +441,13 @@ func (s *Scanner) inContext(t token) token {
 	default:
 	}
 	return t
+}
+
+// inserts notes that rows with defaults may be made, unless the statement only speaks of it.
+func (s *Scanner) inserts() {
+	if s.kind.executesCalls() {
+		s.effects |= EffectInsert
+	}
 }
 
 // behind returns t, or if the words before it make it one, a word that no call is named by.

@@ -87,6 +87,8 @@ const (
 	kwStrategy
 	kwRollup
 	kwInsert
+	kwMerge
+	kwDefault
 	kwSet
 	kwJoin
 	kwUsing
@@ -115,7 +117,7 @@ var keywords = []struct {
 	token token
 	words string
 }{
-	{tokPrefix, `all and any array asymmetric both check collate column constraint default deferrable except for from
+	{tokPrefix, `all and any array asymmetric both check collate column constraint deferrable except for from
 		grant having in initially intersect lateral leading limit offset or placing returning select some
 		symmetric trailing union unique variadic when where window else between`},
 	{tokNoCall, `asc current_catalog current_date current_role current_time current_timestamp current_user desc false
@@ -181,6 +183,8 @@ var keywords = []struct {
 	{kwStrategy, "range list hash"},
 	{kwRollup, "rollup cube"},
 	{kwInsert, "insert"},
+	{kwMerge, "merge"},
+	{kwDefault, "default"},
 	{kwSet, "set reset"},
 	{kwJoin, "join ilike"},
 	{kwUsing, "using"},
@@ -202,7 +206,7 @@ var keywords = []struct {
 var neverCalls = tokenSet(tokPrefix, tokNoCall, kwAs, kwInto, kwIntoTable, kwTable, kwExists, kwReferences, kwOnly,
 	kwDistinct, kwNot, kwNotInfix, kwThen, kwGroup, kwOrder, kwPrimary, kwForeign, kwGrouping, kwTime, kwFetch, kwCharacter, kwTrue,
 	kwCreate, kwTo, kwAnalyze, kwDistinctOn, kwOnConflict, kwGroupBy, kwPartitionBy, kwWith, kwOn,
-	kwUsing, kwDo, kwCase, kwEnd)
+	kwUsing, kwDo, kwCase, kwEnd, kwDefault)
 
 // introduces are the tokens behind which a name with a parenthesis is no call: an alias or a relation with its
 // columns, a type with its modifiers, a clause. No expression may follow any of them directly. ) is one only if it
@@ -215,7 +219,7 @@ var introduces = tokenSet(tokStart, tokString, tokOperand, tokClose, tokCast, kw
 var expects = tokenSet(tokStart, tokOpen, tokComma, tokOperator, tokCast, tokDot, tokPrefix, kwAs, kwInto,
 	kwIntoTable, kwTable, kwOnly, kwDistinct, kwDistinctOn, kwNot, kwThen, kwGroup, kwOrder, kwGroupBy, kwBy, kwFetch,
 	kwTo, kwWith, kwOn, kwOnConflict, kwUsing, kwDo, kwCase, kwZone, kwFirst, kwPartitionBy, kwCreate,
-	kwExecute, kwRecursive, kwReferences, kwExpecting, kwStrategy)
+	kwExecute, kwRecursive, kwReferences, kwExpecting, kwStrategy, kwDefault)
 
 func tokenSet(in ...token) (set [tokens]bool) {
 	for _, t := range in {
@@ -237,6 +241,7 @@ const (
 	openPrepare
 	openCreate
 	openAlter
+	openDrop
 	openDeclare
 	openInsert
 )
@@ -247,9 +252,10 @@ var openings = []struct {
 	effect  Effect
 	words   string
 }{
-	{openCalls, 0, "select update delete with values table copy"},
-	{openNoCalls, 0, `drop truncate comment grant revoke begin start commit end rollback abort savepoint release fetch
-		move lock show analyze analyse vacuum cluster reindex refresh checkpoint notify reassign security`},
+	{openCalls, 0, "select update delete with values table"},
+	{openCalls, EffectInsert, "copy"},
+	{openNoCalls, 0, `truncate comment grant revoke begin start commit end rollback abort savepoint release fetch move
+		lock show analyze analyse vacuum cluster reindex refresh checkpoint notify reassign security`},
 	{openNoCalls, EffectForeign, "import"},
 	{openNoCalls, EffectListen, "listen"},
 	{openNoCalls, EffectUnlisten, "unlisten"},
@@ -260,10 +266,11 @@ var openings = []struct {
 	{openCalls, EffectExecute, "execute"},
 	{openExplain, 0, "explain"},
 	{openSet, 0, "set"},
-	{openReset, 0, "reset"},
+	{openReset, EffectReset, "reset"},
 	{openPrepare, 0, "prepare"},
 	{openCreate, 0, "create"},
 	{openAlter, 0, "alter"},
+	{openDrop, 0, "drop"},
 	{openDeclare, 0, "declare"},
 	{openInsert, 0, "insert merge"},
 }
@@ -283,6 +290,10 @@ const (
 	objectRule
 	objectSchema
 	objectDomain
+	objectDatabase
+	objectRole
+	objectSystem
+	objectOwned // what a role owns
 )
 
 var objects = []struct {
@@ -290,9 +301,9 @@ var objects = []struct {
 	words  string
 }{
 	{objectModifier, "or replace global local unlogged unique recursive temp temporary"},
-	{objectPlain, `aggregate cast collation constraint database event foreign group operator policy publication role
-		sequence server statistics tablespace trigger type user view`},
-	{objectAlterOnly, "conversion default language large routine subscription system"},
+	{objectPlain, `aggregate cast collation constraint event foreign operator policy publication sequence server
+		statistics tablespace trigger type view`},
+	{objectAlterOnly, "conversion default language large routine subscription"},
 	{objectTable, "table"},
 	{objectIndex, "index"},
 	{objectMaterialized, "materialized"},
@@ -300,6 +311,10 @@ var objects = []struct {
 	{objectRule, "rule"},
 	{objectSchema, "schema"},
 	{objectDomain, "domain"},
+	{objectDatabase, "database"},
+	{objectRole, "role user group"},
+	{objectSystem, "system"},
+	{objectOwned, "owned"},
 }
 
 // functionKind is what a call of a certain name does.
@@ -313,6 +328,7 @@ const (
 	// Names that matter in other places than calls.
 	nameCatalog  // pg_catalog
 	nameSettings // pg_settings, an UPDATE of which is a SET
+	namePrepared // pg_prepared_statements
 )
 
 // statefulFunctions lists functions of pg_catalog and the like by their effect. All dblink… are EffectForeign too.
@@ -323,6 +339,8 @@ var statefulFunctions = []struct {
 	{EffectAdvisoryLock, `pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared
 		pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all`},
 	{EffectSequence, "nextval setval"},
+	{EffectSequenceRead, "currval lastval"},
+	{EffectShowPrepared, "pg_prepared_statement"},
 	{EffectSeed, "setseed"},
 	{EffectForeign, `postgres_fdw_disconnect postgres_fdw_disconnect_all postgres_fdw_get_connections
 		pg_replication_origin_session_setup pg_replication_origin_session_reset
