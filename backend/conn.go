@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -20,8 +21,16 @@ var lastConnID atomic.Uint64
 type Borrower interface {
 	// FromServer has bytes for the client, in order. They are valid during the call only.
 	FromServer(p []byte)
-	// OnTag: a statement ended with this command tag.
-	OnTag(tag []byte)
+	// OnTag: a statement of request e ended with this command tag.
+	OnTag(tag []byte, e sessionstate.Entry)
+	// OnReady: the client's requests up to here are answered, and its ReadyForQuery with this status comes. It reports
+	// whether the client shall get it later, from the borrower.
+	OnReady(status byte) (hold bool)
+	// OwnWords returns an ErrorResponse, of which body is PostgreSQL's, with the client's names of statements in place
+	// of the pooler's.
+	OwnWords(body []byte) []byte
+	// OnAudited: PostgreSQL has said what the session holds; nil: it could not be asked.
+	OnAudited(r *Report)
 	// OnParsed: the server has accepted this statement.
 	OnParsed(st *sessionstate.Statement)
 	// OnSkipped: the server skipped this request, or refused it.
@@ -60,11 +69,18 @@ type Conn struct {
 	Created time.Time
 	Addr    Address
 
-	Replies    sessionstate.Replies
-	Settings   *sessionstate.Settings // what is in force beyond the server's defaults
-	Prepared   PreparedSet
-	Unnamed    any  // the session whose unnamed statement the server holds; nil: nobody's
-	StdStrings bool // standard_conforming_strings
+	Replies      sessionstate.Replies
+	Settings     *sessionstate.Settings // what is in force beyond the server's defaults
+	SQLNames     *sessionstate.Settings // statements that SQL's PREPARE has made: name and text
+	Prepared     PreparedSet
+	RealNames    map[string]*sessionstate.Statement // of those prepared by the protocol that have the borrower's names
+	Unnamed      any                                // the session whose unnamed statement the server holds; nil: nobody's
+	StdStrings   bool                               // standard_conforming_strings
+	Login        string                             // the user it was opened as
+	Unseen       uint64                             // the session that has used it since it was last looked at; 0: none
+	Mixed        bool                               // several have
+	User         uint64                             // the one session that has used it; 0: none, the largest: several
+	SequenceUser uint64                             // the last that may have called nextval
 
 	stream     *loop.Stream
 	fd         int // until Start
@@ -86,6 +102,8 @@ type Conn struct {
 	borrower   Borrower
 	keeper     Keeper
 	reclaim    reclaim
+	audit      *audit // under way
+	replay     replay
 	retired    RetireReason
 }
 
@@ -169,12 +187,14 @@ func (c *Conn) Reported(in *sessionstate.Interner) *sessionstate.Settings {
 // opaqueEncodings are those in which an ASCII byte may be half of a character, so that a text cannot be scanned.
 var opaqueEncodings = []string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"}
 
-// Pins is what a statement with the given effects may leave behind on this conn.
-func (c *Conn) Pins(e sessionstate.Effect) sessionstate.PinSet {
-	if c.opaque {
-		e |= sessionstate.EffectUnknown
+// Opaque tells whether texts cannot be scanned, because of the client_encoding.
+func (c *Conn) Opaque() bool { return c.opaque }
+
+// Looked notes that an audit has looked at everything, or not.
+func (c *Conn) Looked(everything bool) {
+	if everything {
+		c.Unseen, c.Mixed = 0, false
 	}
-	return sessionstate.PinsOf(e)
 }
 
 func (c *Conn) setParameter(name, value string) {
@@ -229,8 +249,11 @@ func (c *Conn) relay(b []byte) {
 			c.desync = true
 			continue
 		case wire.Whole, wire.Head:
-			c.settle(&g, typ, off, n)
+			c.settle(&g, typ, off, n, part)
 		case wire.Body, wire.Tail, wire.None:
+		}
+		if c.audit != nil && part != wire.Whole && typ == 'D' && c.swallowing {
+			c.audit.part(partBody(b[off:off+n], part), part == wire.Tail)
 		}
 		if c.swallowing {
 			g.Skip(off, off+n)
@@ -251,14 +274,28 @@ func (c *Conn) relay(b []byte) {
 	c.afterChunk()
 }
 
+func partBody(b []byte, part wire.Part) []byte {
+	if part == wire.Head {
+		return b[wire.HeaderSize:]
+	}
+	return b
+}
+
 // settle takes note of the frame at off, of which n bytes are at hand, and decides whose it is.
-func (c *Conn) settle(g *wire.Gather, typ byte, off, n int) {
+func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 	outcome, e := c.Replies.Settle(typ)
 	body := g.In[off+wire.HeaderSize : off+n]
+	if e.Action == sessionstate.Ask && c.audit != nil && part == wire.Whole {
+		c.audit.take(typ, body)
+	}
 	switch typ {
 	case 'Z':
 		c.status, c.ready = body[0], true
-		if outcome == sessionstate.Drop && c.borrower != nil && !c.failed {
+		switch {
+		case c.borrower == nil:
+		case outcome == sessionstate.Pass:
+			c.swallowing = c.borrower.OnReady(c.status)
+		case e.Action == sessionstate.Swallow && e.Kind == sessionstate.KindQuery && !c.failed:
 			g.Insert(off, c.borrower.OnCarried(nil))
 		}
 	case '1':
@@ -273,9 +310,18 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int) {
 		}
 	case 'C':
 		if tag, _, ok := wire.Cstring(body); ok && outcome == sessionstate.Pass && c.borrower != nil {
-			c.borrower.OnTag(tag)
+			c.borrower.OnTag(tag, e)
 		}
 	case 'E':
+		if outcome == sessionstate.Pass && c.borrower != nil && part == wire.Whole && c.playAgain(body) {
+			outcome = sessionstate.Drop
+			break
+		}
+		c.noteStale(e, body)
+		if outcome == sessionstate.Pass && c.borrower != nil && bytes.Contains(body, []byte(sessionstate.PoolerPrefix)) && part == wire.Whole {
+			g.Insert(off, c.borrower.OwnWords(body))
+			c.swallowing = true
+		}
 		if v := string(wire.ErrorField(body, 'V')); outcome == sessionstate.Pass && (v == "FATAL" || v == "PANIC") {
 			c.explained = c.borrower != nil
 		}
@@ -343,7 +389,14 @@ func (c *Conn) afterChunk() {
 	case !c.Alive(): // FromServer may have ended the session, and that the conn
 	case c.failed && !c.reclaim.active:
 		c.Retire(RetireCarryFailed)
+	case c.reclaim.active && c.Replies.Len() == 0 && c.Replies.NeedsSync():
+		c.endOpenRequests() // an error in front of its last request has the server wait for a Sync
 	case !c.ready || !c.Replies.Idle():
+	case c.borrower != nil && c.audit != nil && c.audit.answered:
+		c.ready = false
+		report := c.audit.report
+		c.audit = nil
+		c.borrower.OnAudited(report)
 	case c.borrower != nil:
 		c.ready = false
 		c.borrower.OnSettled()

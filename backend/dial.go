@@ -52,6 +52,7 @@ func Dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	c := newConn(addr, cfg.CancelWaitTimeout)
+	c.Login = cfg.ServerUser
 	err = c.logIn(nc, cfg)
 	if !stop() {
 		err = errors.Join(ctx.Err(), err)

@@ -11,7 +11,22 @@ type PreparedSet struct {
 	byStatement map[*sessionstate.Statement]*list.Element
 	order       list.List
 	statements  *sessionstate.Statements // counts holders
+	stale       map[*sessionstate.Statement]bool
 }
+
+// MarkStale notes that s has to be closed and prepared again: a table that it uses has changed.
+func (p *PreparedSet) MarkStale(s *sessionstate.Statement) {
+	if p.byStatement[s] == nil {
+		return
+	}
+	if p.stale == nil {
+		p.stale = map[*sessionstate.Statement]bool{}
+	}
+	p.stale[s] = true
+}
+
+// Stale tells whether s has to be closed and prepared again.
+func (p *PreparedSet) Stale(s *sessionstate.Statement) bool { return len(p.stale) > 0 && p.stale[s] }
 
 // Has tells whether s is prepared, and counts that as a use.
 func (p *PreparedSet) Has(s *sessionstate.Statement) bool {
@@ -43,6 +58,7 @@ func (p *PreparedSet) Remove(s *sessionstate.Statement) {
 		return
 	}
 	delete(p.byStatement, s)
+	delete(p.stale, s)
 	p.order.Remove(e)
 	p.statements.Drop(s)
 }
@@ -53,6 +69,15 @@ func (p *PreparedSet) Oldest(limit int) *sessionstate.Statement {
 		return nil
 	}
 	return p.order.Back().Value.(*sessionstate.Statement)
+}
+
+// All is the statements, most recently used first.
+func (p *PreparedSet) All() []*sessionstate.Statement {
+	all := make([]*sessionstate.Statement, 0, p.order.Len())
+	for e := p.order.Front(); e != nil; e = e.Next() {
+		all = append(all, e.Value.(*sessionstate.Statement))
+	}
+	return all
 }
 
 // Len is how many statements are prepared.

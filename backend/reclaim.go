@@ -31,7 +31,7 @@ func (r *reclaim) end() {
 // tells that the client's last message was sent in part only; nothing can follow that, so the conn is closed. The
 // keeper hears of the end by Reclaimed or Lost.
 func (c *Conn) Reclaim(dirty, cancel, halfSent bool) {
-	c.borrower = nil
+	c.borrower, c.audit = nil, nil
 	c.reclaim = reclaim{active: true, dirty: dirty, since: time.Now()}
 	if cancel && !c.Replies.Idle() {
 		c.Cancel()
@@ -71,8 +71,8 @@ func (c *Conn) endOpenRequests() {
 	if c.Replies.NeedsSync() {
 		out = wire.AppendNamed(out, 'D', []byte{'S'}, sessionstate.MissingStatement, nil, 0)
 		out = wire.AppendHeader(out, 'S', 0)
-		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindDescribe, Action: sessionstate.Disowned})
-		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindSync, Action: sessionstate.Disowned})
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindDescribe, Action: sessionstate.Ignore})
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindSync, Action: sessionstate.Ignore})
 	}
 	c.stream.Write(out)
 }
@@ -105,14 +105,14 @@ func (c *Conn) Reclaiming() (since time.Time, ok bool) { return c.reclaim.since,
 // such as a Flush with a body, may have made the server skip everything up to one.
 func (c *Conn) ask(sql string) {
 	c.Unnamed = nil // a simple Query drops it
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindSync, Action: sessionstate.Disowned})
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindSync, Action: sessionstate.Ignore})
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Swallow})
 	c.stream.Write(wire.AppendQuery(wire.AppendHeader(nil, 'S', 0), sql))
 }
 
 // forget notes that DISCARD ALL has cleared the session.
 func (c *Conn) forget() {
-	c.Settings = nil
+	c.Settings, c.SQLNames, c.RealNames = nil, nil, nil
 	c.Prepared.Clear()
 	c.Unnamed = nil
 }

@@ -17,13 +17,15 @@ const (
 	RetireCancelUnsure              // a cancel sent for it was not confirmed in time
 	RetireReconfigured              // the configuration of its database changed
 	RetireShutdown                  // the pooler is stopping
+	RetireInTheWay                  // it kept a statement like DROP DATABASE from working
+	RetireLeak                      // state of unknown origin was found on it
 	RetirePanic                     // a bug ended the session that held it
 	retireReasons
 )
 
 var retireNames = [retireReasons]string{
 	"", "lost", "desync", "lifetime", "idle", "unresettable_state", "client_gone_mid_message", "clean_failed",
-	"carry_failed", "cancel_unconfirmed", "reconfigured", "shutdown", "panic",
+	"carry_failed", "cancel_unconfirmed", "reconfigured", "shutdown", "in_the_way", "leak", "panic",
 }
 
 // String is the reason as logs and metrics show it.

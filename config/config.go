@@ -33,6 +33,10 @@ type Config struct {
 	MinPoolSize     int      `toml:"min_pool_size"`
 	PoolBoundary    Boundary `toml:"pool_boundary"`
 
+	StateCheck            StateCheck  `toml:"state_check"`
+	StatePolicy           StatePolicy `toml:"state_policy"`
+	MaxPreparedStatements int         `toml:"max_prepared_statements"`
+
 	ServerIdleTimeout    Duration `toml:"server_idle_timeout"`
 	ServerLifetime       Duration `toml:"server_lifetime"`
 	ServerConnectTimeout Duration `toml:"server_connect_timeout"`
@@ -63,25 +67,28 @@ type Config struct {
 // Database is one [databases.NAME] table: where the server is, and what differs from the top
 // level. A nil pointer, a PoolSize of 0 and BoundaryInherit mean "as at the top level".
 type Database struct {
-	Host              string    `toml:"host"`
-	Port              int       `toml:"port"`
-	DBName            string    `toml:"dbname"` // "" = the name the client asked for
-	User              string    `toml:"user"`   // "" = the client's own name
-	Password          string    `toml:"password" secret:"true"`
-	PoolSize          int       `toml:"pool_size"`
-	MinPoolSize       *int      `toml:"min_pool_size"`
-	PoolBoundary      Boundary  `toml:"pool_boundary"`
-	ServerLifetime    *Duration `toml:"server_lifetime"`
-	ServerIdleTimeout *Duration `toml:"server_idle_timeout"`
-	QueryWaitTimeout  *Duration `toml:"query_wait_timeout"`
+	Host              string      `toml:"host"`
+	Port              int         `toml:"port"`
+	DBName            string      `toml:"dbname"` // "" = the name the client asked for
+	User              string      `toml:"user"`   // "" = the client's own name
+	Password          string      `toml:"password" secret:"true"`
+	PoolSize          int         `toml:"pool_size"`
+	MinPoolSize       *int        `toml:"min_pool_size"`
+	PoolBoundary      Boundary    `toml:"pool_boundary"`
+	StateCheck        StateCheck  `toml:"state_check"`
+	StatePolicy       StatePolicy `toml:"state_policy"`
+	ServerLifetime    *Duration   `toml:"server_lifetime"`
+	ServerIdleTimeout *Duration   `toml:"server_idle_timeout"`
+	QueryWaitTimeout  *Duration   `toml:"query_wait_timeout"`
 }
 
 // User is one [users.NAME] table: how the pooler logs in to servers as that user, and the limits
 // of that user's pools.
 type User struct {
-	Password     string   `toml:"password" secret:"true"`
-	PoolSize     int      `toml:"pool_size"`
-	PoolBoundary Boundary `toml:"pool_boundary"`
+	Password     string      `toml:"password" secret:"true"`
+	PoolSize     int         `toml:"pool_size"`
+	PoolBoundary Boundary    `toml:"pool_boundary"`
+	StatePolicy  StatePolicy `toml:"state_policy"`
 }
 
 // Default is the configuration of an empty file. It names no database, so it does not validate.
@@ -98,6 +105,10 @@ func Default() *Config {
 		MaxClientConn:   10000,
 		DefaultPoolSize: 20,
 		PoolBoundary:    BoundaryStatement,
+
+		StateCheck:            CheckAuto,
+		StatePolicy:           DefaultStatePolicy(),
+		MaxPreparedStatements: 200,
 
 		ServerIdleTimeout:    Duration(600 * time.Second),
 		ServerLifetime:       Duration(3600 * time.Second),
@@ -182,6 +193,16 @@ const (
 	AuthPassword AuthType = "password"
 	AuthMD5      AuthType = "md5"
 	AuthSCRAM    AuthType = "scram-sha-256"
+)
+
+// StateCheck says how far the pooler looks for session state that no statement's text shows.
+type StateCheck string
+
+// The values of state_check.
+const (
+	CheckAuto   StateCheck = "auto"   // after calls of functions that are not known, DO and CALL, and now and then
+	CheckStrict StateCheck = "strict" // each time that a server session leaves its client
+	CheckOff    StateCheck = "off"    // never: functions are believed to leave nothing
 )
 
 // LogLevel is the least severe level that is logged.

@@ -21,6 +21,9 @@ type Pool struct {
 	MinSize  int
 	Boundary Boundary // never BoundaryInherit
 
+	StateCheck  StateCheck
+	StatePolicy StatePolicy // without PolicyInherit
+
 	ServerLifetime    time.Duration
 	ServerIdleTimeout time.Duration
 	ConnectTimeout    time.Duration
@@ -80,6 +83,9 @@ func (c *Config) Pool(database, user string) (Pool, bool) {
 		// A wider minimum gives way to a narrower size.
 		MinSize:  min(size, valueOr(db.MinPoolSize, c.MinPoolSize)),
 		Boundary: orElse(u.PoolBoundary, orElse(db.PoolBoundary, c.PoolBoundary)),
+
+		StateCheck:  orElse(db.StateCheck, c.StateCheck),
+		StatePolicy: u.StatePolicy.over(db.StatePolicy.over(c.StatePolicy)),
 
 		ServerLifetime:    time.Duration(valueOr(db.ServerLifetime, c.ServerLifetime)),
 		ServerIdleTimeout: time.Duration(valueOr(db.ServerIdleTimeout, c.ServerIdleTimeout)),

@@ -16,7 +16,8 @@ const (
 	maxPort        = 65535
 	maxLoops       = 1024
 	maxConnections = 10_000_000 // far above what descriptors and ports allow one process
-	maxPool        = 262143     // the most that PostgreSQL's max_connections can be
+	maxStatements  = 100_000
+	maxPool        = 262143 // the most that PostgreSQL's max_connections can be
 
 	// Linux refuses larger values with EINVAL, which would only show at the first connection.
 	maxKeepTime    = 32767 * time.Second
@@ -91,6 +92,8 @@ func (c *Config) checkPools(bad *faults) {
 	if c.MinPoolSize > c.DefaultPoolSize {
 		bad.add(toml.Key{"min_pool_size"}, "must be at most default_pool_size (%d), got %d", c.DefaultPoolSize, c.MinPoolSize)
 	}
+	bad.stateCheck(toml.Key{"state_check"}, c.StateCheck)
+	bad.within(toml.Key{"max_prepared_statements"}, c.MaxPreparedStatements, 1, maxStatements)
 	if c.PoolBoundary == BoundaryInherit {
 		bad.add(toml.Key{"pool_boundary"}, `want statement, transaction or session, got ""`)
 	}
@@ -132,6 +135,9 @@ func (c *Config) checkDatabases(bad *faults) {
 			bad.add(at("password"), "belongs to a user; set user beside it, or the password in [users.NAME]")
 		}
 		bad.within(at("pool_size"), db.PoolSize, 0, maxPool)
+		if db.StateCheck != "" {
+			bad.stateCheck(at("state_check"), db.StateCheck)
+		}
 		if db.MinPoolSize != nil {
 			bad.within(at("min_pool_size"), *db.MinPoolSize, 0, orElse(db.PoolSize, c.DefaultPoolSize))
 		}
@@ -158,6 +164,12 @@ func (fs *faults) positive(key string, got Duration) {
 func (fs *faults) keepTime(key string, got Duration) {
 	if d := time.Duration(got); d < time.Second || d > maxKeepTime || d%time.Second != 0 {
 		fs.add(toml.Key{key}, "want whole seconds, from 1s to %s, got %s", Duration(maxKeepTime), got)
+	}
+}
+
+func (fs *faults) stateCheck(key toml.Key, got StateCheck) {
+	if got != CheckAuto && got != CheckStrict && got != CheckOff {
+		fs.add(key, "want auto, strict or off, got %q", got)
 	}
 }
 

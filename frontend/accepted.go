@@ -71,7 +71,7 @@ func (s *Session) OnParsed(st *sessionstate.Statement) {
 // server session. It reports false when the client must wait.
 func (s *Session) parseKnown(frame []byte) bool {
 	name, body, ok := wire.Cstring(frame[wire.HeaderSize:])
-	if !ok || len(name) == 0 || s.names[string(name)] != nil || len(s.names) >= maxNames {
+	if !ok || len(name) == 0 || s.hasName(string(name)) || len(s.names) >= maxNames {
 		return false
 	}
 	st := s.srv.accepted.find(s.pool.Key, body)

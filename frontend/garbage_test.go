@@ -170,7 +170,7 @@ func TestRandomBytes(t *testing.T) {
 		_, _ = toTheEnd(t, nc, patience)
 		_ = nc.Close()
 		if got := other.query(fmt.Sprintf("SELECT %d", n)).only(); got != fmt.Sprint(n) {
-			t.Fatalf("another client: %s", got)
+			t.Fatalf("another client, round %d: %s; %+v %+v", n, got, onlyPool(t, p), p.Front.Stat())
 		}
 	}
 	eventually(t, patience, "nothing is left", func() bool {

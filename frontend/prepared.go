@@ -10,19 +10,15 @@ import (
 	"pooler/internal/wire"
 )
 
-// Bounds on prepared statements: maxNames is how many one client may have, maxPrepared how many are kept on one
-// server session (PgBouncer's default for max_prepared_statements).
-const (
-	maxNames    = 10_000
-	maxPrepared = 200
-)
+// maxNames bounds how many prepared statements one client may have.
+const maxNames = 10_000
 
 // unnamedStatement is the client's unnamed statement, kept so that it can be parsed again on another server session.
 type unnamedStatement struct {
-	body    []byte // of its Parse, behind the name
-	effects sessionstate.Effect
-	mark    uint32 // counts them
-	state   unnamedState
+	body  []byte // of its Parse, behind the name
+	text  *sessionstate.Text
+	mark  uint32 // counts them
+	state unnamedState
 }
 
 type unnamedState uint8
@@ -62,7 +58,7 @@ func (s *Session) onStatement(g *wire.Gather, typ byte, off, n int, part wire.Pa
 	switch {
 	case ok:
 	case part == wire.Whole:
-		s.owe(sessionstate.KindBind) // whatever it is, PostgreSQL answers it with an error
+		s.owe(sessionstate.KindBind, sessionstate.Forward) // whatever it is, PostgreSQL answers it with an error
 		ok = true
 	default:
 		s.flush(g, off)
@@ -81,9 +77,15 @@ type frame struct {
 	before  []byte // of the body, in front of the name
 }
 
-// rename passes the frame on with another statement name; rest is the body behind the name.
-func (f frame) rename(name string, rest []byte) {
-	f.replace(wire.AppendNamed(nil, f.typ, f.before, name, rest, f.missing))
+// rename passes the frame on with another statement name; rest is the body behind the name. It returns what is sent
+// if that is all of it.
+func (f frame) rename(name string, rest []byte) []byte {
+	named := wire.AppendNamed(nil, f.typ, f.before, name, rest, f.missing)
+	f.replace(named)
+	if f.missing > 0 {
+		return nil
+	}
+	return named
 }
 
 // replace passes p on in place of the frame.
@@ -98,9 +100,10 @@ func (s *Session) onParse(f frame, body []byte, part wire.Part) bool {
 		return false
 	}
 	switch {
+	case part == wire.Whole && s.refusesText(f, rest):
 	case len(name) == 0:
-		s.onParseUnnamed(rest, part)
-	case s.names[string(name)] != nil:
+		s.onParseUnnamed(f, rest, part)
+	case s.hasName(string(name)):
 		s.parseDuplicate(f, name, rest)
 	case len(s.names) >= maxNames:
 		s.provoke(f, sessionstate.KindParse, name, sessionstate.RefuseTooMany)
@@ -113,21 +116,42 @@ func (s *Session) onParse(f frame, body []byte, part wire.Part) bool {
 	return true
 }
 
-func (s *Session) onParseUnnamed(rest []byte, part wire.Part) {
+// refusesText has a Parse fail whose text would leave state that is to be refused.
+func (s *Session) refusesText(f frame, body []byte) bool {
+	if s.policy == nil {
+		return false
+	}
+	refused := s.policy.Refuses(s.texts.Get(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
+	if refused != 0 {
+		s.provoke(f, sessionstate.KindParse, []byte(refused.String()), sessionstate.RefuseState)
+	}
+	return refused != 0
+}
+
+// hasName tells whether the client has a statement of that name, by the protocol or by SQL.
+func (s *Session) hasName(name string) bool {
+	_, sql := s.sqlNames.Value(name)
+	return sql || s.names[name] != nil
+}
+
+func (s *Session) onParseUnnamed(f frame, rest []byte, part wire.Part) {
 	c := s.lease.Conn
 	u := &s.unnamed
+	if part == wire.Whole {
+		s.guardText(f, s.texts.Get(sessionstate.TextOf(rest), c.StdStrings))
+	}
 	u.mark++
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Mark: u.mark})
 	c.Unnamed = s
 	if part == wire.Head {
-		u.body, u.state = nil, unnamedServer
+		u.body, u.state, u.text = nil, unnamedServer, &unknownText
 		s.pins |= sessionstate.PinUnnamed
 		s.beginLarge(rest, largeUnnamed)
 		return
 	}
 	if !bytes.Equal(u.body, rest) || u.state != unnamedKept {
 		u.body = append(u.body[:0], rest...)
-		u.effects = sessionstate.Scan(sessionstate.TextOf(rest), c.StdStrings)
+		u.text = s.texts.Get(sessionstate.TextOf(rest), c.StdStrings)
 	}
 	u.state = unnamedKept
 	s.pins &^= sessionstate.PinUnnamed
@@ -140,6 +164,7 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	}
 	s.names[name] = st
 	c := s.lease.Conn
+	s.guardText(f, st.Text)
 	s.prepareAnew(f, st)
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st})
 	f.rename(st.Name, rest)
@@ -171,7 +196,7 @@ func (s *Session) parseDuplicate(f frame, name, rest []byte) {
 // evict closes the statement whose last use is longest ago, when the server session holds too many.
 func (s *Session) evict(f frame) {
 	c := s.lease.Conn
-	old := c.Prepared.Oldest(maxPrepared)
+	old := c.Prepared.Oldest(s.srv.settings.Load().cfg.MaxPreparedStatements)
 	if old == nil || f.missing > 0 || old.Private {
 		return
 	}
@@ -198,7 +223,7 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 	}
 	c := s.lease.Conn
 	if len(name) == 0 {
-		s.useUnnamed(f, kind)
+		s.useUnnamed(f, kind, after)
 		return true
 	}
 	st := s.names[string(name)]
@@ -210,30 +235,56 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		c.Replies.Push(sessionstate.Entry{Kind: kind})
 		return true
 	}
-	if !c.Prepared.Has(st) {
+	if stale := c.Prepared.Stale(st); !stale && c.Prepared.Has(st) {
+		c.BeginReplay(st)
+	} else {
+		if stale {
+			s.closePrepared(f, f.off, st)
+		}
+		c.RecordReplay(nil, sessionstate.Entry{})
 		c.Prepared.Add(st, &s.srv.statements)
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Stmt: st})
 		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, st.Name, st.Body, 0))
 		s.srv.counters.prepares.Add(1)
 	}
-	s.pins |= s.lease.Conn.Pins(st.Effects)
-	c.Replies.Push(sessionstate.Entry{Kind: kind, Name: namesEnded(st.Effects)})
-	f.rename(st.Name, after)
+	s.noteUse(f, kind, st.Text, sessionstate.TextOf(st.Body), after)
+	e := sessionstate.Entry{Kind: kind, Name: namesEnded(st.Text), Stmt: st}
+	c.Replies.Push(e)
+	c.RecordReplay(f.rename(st.Name, after), e)
 	s.evict(f)
 	return true
 }
 
-// namesEnded marks a request that may end the client's statements.
-func namesEnded(e sessionstate.Effect) string {
-	if e&(sessionstate.EffectDeallocate|sessionstate.EffectDiscard) != 0 {
-		return sessionstate.AllNames
+// noteUse takes note of a statement that is about to run. rest is the Bind message behind the statement's name, with
+// the values: a parameter may be named there.
+func (s *Session) noteUse(f frame, kind sessionstate.Kind, t *sessionstate.Text, text, rest []byte) {
+	if kind != sessionstate.KindBind {
+		return
 	}
-	return ""
+	s.shareNames(f.g, f.off, t)
+	s.note(t, text)
+	if s.doubts != nil && t.Effects&(sessionstate.EffectSettings|sessionstate.EffectUnknown) != 0 {
+		sessionstate.CustomNames(rest, func(name string) { s.doubts.AddNames([]string{name}) })
+	}
+}
+
+// namesEnded marks a request that may end the client's statements.
+func namesEnded(t *sessionstate.Text) string {
+	switch {
+	case t.Effects&sessionstate.EffectDiscard != 0:
+		return sessionstate.AllNames
+	case t.Effects&sessionstate.EffectDeallocate == 0:
+		return ""
+	case t.Details != nil && t.Details.Statements == 1 && len(t.Details.Deallocates) == 1:
+		return t.Details.Deallocates[0]
+	}
+	return sessionstate.AllNames
 }
 
 // useUnnamed sees to it that the server session's unnamed statement is this client's.
-func (s *Session) useUnnamed(f frame, kind sessionstate.Kind) {
+func (s *Session) useUnnamed(f frame, kind sessionstate.Kind, after []byte) {
 	c := s.lease.Conn
+	c.RecordReplay(nil, sessionstate.Entry{})
 	if s.unnamed.state == unnamedNone {
 		s.provoke(f, kind, nil, sessionstate.RefuseMissing)
 		return
@@ -244,8 +295,8 @@ func (s *Session) useUnnamed(f frame, kind sessionstate.Kind) {
 		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, "", s.unnamed.body, 0))
 		s.srv.counters.prepares.Add(1)
 	}
-	s.pins |= s.lease.Conn.Pins(s.unnamed.effects)
-	c.Replies.Push(sessionstate.Entry{Kind: kind, Name: namesEnded(s.unnamed.effects)})
+	s.noteUse(f, kind, s.unnamed.text, sessionstate.TextOf(s.unnamed.body), after)
+	c.Replies.Push(sessionstate.Entry{Kind: kind, Name: namesEnded(s.unnamed.text)})
 }
 
 func (s *Session) onDescribeOrClose(f frame, body []byte) bool {
@@ -259,7 +310,8 @@ func (s *Session) onDescribeOrClose(f frame, body []byte) bool {
 	f.before = body[:1]
 	switch {
 	case body[0] != 'S':
-		s.owe(kind)
+		s.owe(kind, sessionstate.Forward)
+		s.lease.Conn.RecordReplay(f.g.In[f.off:f.end], sessionstate.Entry{Kind: kind})
 		return true
 	case kind == sessionstate.KindDescribe:
 		return s.onUse(f, kind, body[1:])
@@ -278,15 +330,19 @@ func (s *Session) onClose(f frame, name string) {
 	}
 	st := s.names[name]
 	if st == nil {
-		s.owe(sessionstate.KindClose)
+		s.owe(sessionstate.KindClose, sessionstate.Forward)
 		if strings.HasPrefix(name, sessionstate.PoolerPrefix) {
 			f.rename(sessionstate.MissingStatement, nil) // it may be another client's
 		}
 		return
 	}
 	delete(s.names, name)
+	var ends []byte
+	if c.RealNames[name] != nil {
+		ends = s.closeReal(nil, name)
+	}
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindClose, Action: sessionstate.Invent, Name: name, Stmt: st})
-	f.replace(nil)
+	f.replace(ends)
 }
 
 // provoke has PostgreSQL raise an error in place of the frame, so that its transaction fails and what follows is
@@ -324,6 +380,7 @@ var refusals = [...]func(name string) *Refusal{
 			Hint: "The pooler keeps 10000 for one client. Close those that are not used any more.",
 		}
 	},
+	sessionstate.RefuseState: refusedState,
 	sessionstate.RefuseMissing: func(name string) *Refusal {
 		if name == "" {
 			return &Refusal{Code: codeNoSuchStatement, Message: "unnamed prepared statement does not exist"}
@@ -380,7 +437,7 @@ func (s *Session) undoParseUnnamed(e sessionstate.Entry) {
 		u.body, u.state = nil, unnamedNone
 		c.Unnamed = nil
 	default:
-		u.body, u.state = nil, unnamedServer
+		u.body, u.state, u.text = nil, unnamedServer, &unknownText
 		s.pins |= sessionstate.PinUnnamed
 	}
 }
@@ -402,8 +459,17 @@ func (s *Session) disownUnnamed(g *wire.Gather, typ byte, off, n int) {
 // them the client's own.
 func (s *Session) forgetPrepared() {
 	s.lease.Conn.Prepared.Clear()
+	s.lease.Conn.RealNames = nil
 	s.forgetStatements()
 	s.pins &^= sessionstate.PinLargeName
+}
+
+// forgetName ends the client's name for st.
+func (s *Session) forgetName(name string, st *sessionstate.Statement) {
+	if st != nil && s.names[name] == st {
+		delete(s.names, name)
+		s.srv.statements.Drop(st)
+	}
 }
 
 func (s *Session) forgetStatements() {
@@ -412,6 +478,9 @@ func (s *Session) forgetStatements() {
 		s.srv.statements.Drop(st)
 	}
 }
+
+// unknownText stands for a text that cannot be known.
+var unknownText = sessionstate.Text{Effects: sessionstate.EffectUnknown}
 
 // beginLarge begins to scan a statement that comes in parts.
 func (s *Session) beginLarge(text []byte, target largeTarget) {
@@ -429,8 +498,8 @@ func (s *Session) scanLarge(part []byte, last bool) {
 	effects := s.large.Effects()
 	s.large = nil
 	if s.largeTo == largeUnnamed {
-		s.unnamed.effects = effects
+		s.unnamed.text = &sessionstate.Text{Effects: effects}
 		return
 	}
-	s.pins |= s.lease.Conn.Pins(effects)
+	s.note(&sessionstate.Text{Effects: effects}, []byte("a statement too large to keep"))
 }

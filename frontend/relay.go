@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -35,11 +36,24 @@ func (s *Session) OnReadable() {
 		return
 	}
 	if err != nil {
-		s.end(EndClientGone)
+		s.hungUp()
 		return
 	}
 	s.partial = nil
 	s.relay(chunk[:kept+n])
+}
+
+// terminate is the message by which a client says goodbye.
+var terminate = []byte{'X', 0, 0, 0, 4}
+
+// hungUp ends the session of a client that has closed its connection. One that has said goodbye while PostgreSQL was
+// asked about its session gets its turn.
+func (s *Session) hungUp() {
+	if s.asking && bytes.HasSuffix(s.pending, terminate) {
+		s.client.Pause()
+		return
+	}
+	s.end(EndClientGone)
 }
 
 // OnDrained implements loop.Handler: the client has read what was queued for it.
@@ -193,7 +207,7 @@ func (s *Session) undoSkipped() {
 
 // mustWait tells whether what the client sends now has to wait behind what it sent before.
 func (s *Session) mustWait() bool {
-	return s.phase == PhaseWaiting || !s.greeted || len(s.pending) > 0 || s.fenced()
+	return s.phase == PhaseWaiting || !s.greeted || len(s.pending) > 0 || s.asking || s.fenced()
 }
 
 // fenced tells whether a new request must wait until PostgreSQL has confirmed a cancel sent for the last one, which
@@ -246,7 +260,7 @@ func (s *Session) admit(frame []byte, part wire.Part) admission {
 		return admitWait // until OnDrained: it does not read what it is answered here
 	case s.refusing != refuseNothing:
 		return s.admitRefused(typ)
-	case s.fenced():
+	case s.asking || s.fenced():
 		return admitWait
 	case s.lease != nil && s.lease.Conn.Replies.Len() >= maxOwed:
 		s.choked = true
@@ -271,7 +285,7 @@ func (s *Session) admit(frame []byte, part wire.Part) admission {
 	}
 	switch {
 	case s.acquire():
-		return admitForward
+		return admitAgain
 	case s.phase == PhaseWaiting && typ == 'P' && part == wire.Whole && s.parseKnown(frame):
 		return admitDrop
 	case s.phase == PhaseWaiting:
@@ -312,24 +326,33 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 		s.part(func() { s.end(EndTerminate) })
 		return false
 	}
-	if s.carry != "" && s.lease.Conn.Replies.Idle() && s.lease.Conn.Status() != 'E' { // with a lease only
+	if s.carry != carryNothing && s.lease.Conn.Replies.Idle() && s.lease.Conn.Status() != 'E' { // with a lease only
 		g.Insert(off, s.takeCarry(nil))
 	}
 	if s.lease != nil {
 		s.disownUnnamed(g, typ, off, n)
+		if strings.IndexByte("BDESH", typ) < 0 || part != wire.Whole {
+			s.lease.Conn.RecordReplay(nil, sessionstate.Entry{}) // not the kind of sequence that can be sent again
+		}
 	}
 	switch typ {
 	case 'Q':
-		s.onQuery(g.In[off+wire.HeaderSize:off+n], part)
+		s.onQuery(g, off, n, part)
 	case 'P', 'B', 'D', 'C':
 		return s.onStatement(g, typ, off, n, part)
 	case 'E':
-		s.owe(sessionstate.KindExecute)
+		s.owe(sessionstate.KindExecute, sessionstate.Forward)
+		s.lease.Conn.RecordReplay(g.In[off:off+n], sessionstate.Entry{Kind: sessionstate.KindExecute})
 	case 'S':
-		s.owe(sessionstate.KindSync)
-	case 'H', 'd':
+		s.owe(sessionstate.KindSync, sessionstate.Forward)
+		s.lease.Conn.RecordReplay(g.In[off:off+n], sessionstate.Entry{Kind: sessionstate.KindSync})
+	case 'H':
+		if n > wire.HeaderSize {
+			s.owe(sessionstate.KindBind, sessionstate.Forward) // it has no body: PostgreSQL answers with an error and skips to a Sync
+		}
+	case 'd':
 	case 'c', 'f':
-		s.owe(sessionstate.KindCopyEnd)
+		s.owe(sessionstate.KindCopyEnd, sessionstate.Forward)
 	case 'F':
 		s.onFunctionCall(g.In[off+wire.HeaderSize : off+n])
 	default:
@@ -348,29 +371,46 @@ func (s *Session) part(last func()) {
 		return
 	}
 	s.parting = last
-	s.owe(sessionstate.KindCopyEnd)
+	s.owe(sessionstate.KindCopyEnd, sessionstate.Forward)
 	s.lease.Conn.Write([]byte("f\x00\x00\x00\x05\x00"))
 }
 
-func (s *Session) owe(k sessionstate.Kind) {
-	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: k})
+func (s *Session) owe(k sessionstate.Kind, a sessionstate.Action) {
+	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: k, Action: a})
 }
 
-func (s *Session) onQuery(body []byte, part wire.Part) {
-	var effects sessionstate.Effect
+func (s *Session) onQuery(g *wire.Gather, off, n int, part wire.Part) {
+	c := s.lease.Conn
+	body := g.In[off+wire.HeaderSize : off+n]
+	t := &streamedText
 	if part == wire.Whole {
-		effects = sessionstate.Scan(sessionstate.TextOf(body), s.lease.Conn.StdStrings)
+		t = s.texts.Get(sessionstate.TextOf(body), c.StdStrings)
+		if refused := s.policy.Refuses(t); refused != 0 {
+			c.Replies.Push(sessionstate.Entry{
+				Kind: sessionstate.KindQuery, Action: sessionstate.Replace, Name: refused.String(), Refuse: sessionstate.RefuseState,
+			})
+			g.Insert(off, wire.AppendQuery(nil, "EXECUTE "+sessionstate.MissingStatement))
+			g.Skip(off, off+n)
+			return
+		}
+		s.shareNames(g, off, t)
+		if t.Effects&sessionstate.EffectSequenceRead != 0 {
+			s.guardSequences(g, off)
+		}
 	}
-	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Name: namesEnded(effects)})
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Name: namesEnded(t)})
 	s.unnamed.state = unnamedNone // PostgreSQL drops it at every simple Query
-	s.lease.Conn.Unnamed = nil
+	c.Unnamed = nil
 	s.pins &^= sessionstate.PinUnnamed
 	if part == wire.Head {
 		s.beginLarge(body, largeQuery)
 		return
 	}
-	s.pins |= s.lease.Conn.Pins(effects)
+	s.note(t, sessionstate.TextOf(body))
 }
+
+// streamedText stands for a text that is scanned as it passes.
+var streamedText sessionstate.Text
 
 // harmlessCalls are the functions that libpq calls by the fast path: large objects, whose descriptors live in a
 // transaction (lo_open … lo_truncate64, pg_proc.dat).
@@ -380,8 +420,8 @@ var harmlessCalls = map[uint32]bool{
 }
 
 func (s *Session) onFunctionCall(body []byte) {
-	s.owe(sessionstate.KindCall)
+	s.owe(sessionstate.KindCall, sessionstate.Forward)
 	if len(body) < 4 || !harmlessCalls[binary.BigEndian.Uint32(body)] {
-		s.pins |= sessionstate.PinFunctionCall
+		s.note(&sessionstate.Text{Effects: sessionstate.EffectUnknown}, []byte("a fast-path function call"))
 	}
 }

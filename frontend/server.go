@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -33,6 +34,9 @@ type Server struct {
 	sessions   sessions
 	welcomes   welcomes
 	accepted   accepted
+	learned    learned
+	customs    customs
+	texts      map[*loop.Loop]*sessionstate.Texts
 	interner   sessionstate.Interner
 	statements sessionstate.Statements
 	farewell   farewell
@@ -65,7 +69,10 @@ type current struct {
 
 // New makes a server whose sessions live on loops. It accepts nobody before Listen.
 func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.Logger) (*Server, error) {
-	srv := &Server{log: log, loops: loops, pools: pools, connected: map[net.Conn]struct{}{}}
+	srv := &Server{log: log, loops: loops, pools: pools, connected: map[net.Conn]struct{}{}, texts: map[*loop.Loop]*sessionstate.Texts{}}
+	for _, l := range loops {
+		srv.texts[l] = &sessionstate.Texts{}
+	}
 	if err := srv.Configure(cfg); err != nil {
 		return nil, err
 	}
@@ -285,10 +292,12 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 	}
 	s := &Session{
 		srv: srv, loop: l, pool: p, remote: remote, begun: time.Now(), boundary: boundaries[boundary],
+		base: srv.interner.Intern(start.settings), texts: srv.texts[l], check: cfg.StateCheck, policy: policyOf(cfg.StatePolicy),
+		untilSample: uint16(1 + rand.N(sampleEvery)),
 	}
 	s.walker.Limits = clientLimits
 	s.req = pool.Request{
-		Borrower: s, Loop: l, Settings: srv.interner.Intern(start.settings),
+		Borrower: s, Loop: l, Settings: s.base,
 		Eager: s.boundary == sessionstate.BoundarySession,
 	}
 	return s, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pooler/backend"
+	"pooler/config"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 	"pooler/internal/wire"
@@ -17,39 +18,51 @@ import (
 // thread may touch it. It implements loop.Handler for the client's socket and pool.Borrower for the server session
 // that it is lent.
 type Session struct {
-	srv      *Server
-	loop     *loop.Loop
-	client   *loop.Stream
-	pool     *pool.Pool
-	lease    *pool.Lease
-	req      pool.Request
-	reported *sessionstate.Settings // the ParameterStatus values that the client knows
-	names    map[string]*sessionstate.Statement
-	unnamed  unnamedStatement
-	large    *sessionstate.Scanner // scans the statement that is being streamed
-	parting  func()                // ends the session once nothing is owed; nil: the client has not said its last
-	carry    string                // SQL to be sent in front of the next request
-	partial  []byte                // beginning of a frame that is looked at whole
-	pending  []byte                // whole frames, and perhaps a beginning, that wait for a lease
-	walker   wire.Walker
-	pins     sessionstate.PinSet
-	largeTo  largeTarget // what large's result is for
-	begun    time.Time
-	remote   netip.AddrPort
+	srv        *Server
+	loop       *loop.Loop
+	client     *loop.Stream
+	pool       *pool.Pool
+	lease      *pool.Lease
+	req        pool.Request
+	reported   *sessionstate.Settings // the ParameterStatus values that the client knows
+	names      map[string]*sessionstate.Statement
+	unnamed    unnamedStatement
+	large      *sessionstate.Scanner  // scans the statement that is being streamed
+	parting    func()                 // ends the session once nothing is owed; nil: the client has not said its last
+	base       *sessionstate.Settings // the start-up parameters: what RESET goes back to
+	sqlNames   *sessionstate.Settings // statements that SQL's PREPARE has made: name and text
+	doubts     *sessionstate.Doubts   // what PostgreSQL is to be asked about at the next boundary; nil: nothing
+	atBoundary func()                 // to be called when what was run has taken effect
+	pinned     *pin                   // nil: it is not
+	texts      *sessionstate.Texts    // of the loop
+	policy     *sessionstate.Policy   // nil: the default
+	partial    []byte                 // beginning of a frame that is looked at whole
+	pending    []byte                 // whole frames, and perhaps a beginning, that wait for a lease
+	walker     wire.Walker
+	pins       sessionstate.PinSet
+	largeTo    largeTarget // what large's result is for
+	begun      time.Time
+	remote     netip.AddrPort
 
-	id       SessionID
-	secret   [secretSize]byte
-	phase    Phase
-	boundary sessionstate.Boundary
-	refusing refusing
-	greeted  bool // the login is complete
-	dropping bool // the frame being streamed is not passed on
-	choked   bool // what is pending waits until fewer answers are owed
-	halfSent bool // the frame being streamed has reached the server in part
-	leaving  bool // the pooler stops: the session ends as soon as it is between transactions
-	graceful bool // the client has said goodbye
-	carryBad bool // what the conn has in force is not known
-	linger   bool // the client is owed last words: the socket is closed only when it has had time to read them
+	id          SessionID
+	secret      [secretSize]byte
+	phase       Phase
+	boundary    sessionstate.Boundary
+	refusing    refusing
+	greeted     bool // the login is complete
+	dropping    bool // the frame being streamed is not passed on
+	choked      bool // what is pending waits until fewer answers are owed
+	halfSent    bool // the frame being streamed has reached the server in part
+	leaving     bool // the pooler stops: the session ends as soon as it is between transactions
+	graceful    bool // the client has said goodbye
+	carryBad    bool // what the conn has in force is not known
+	carry       carrying
+	check       config.StateCheck
+	asking      bool   // PostgreSQL has been asked something that decides how to go on
+	resetting   bool   // a parameter goes back to its default, which may have to be the client's own
+	heldReady   bool   // the client waits for its ReadyForQuery
+	untilSample uint16 // statements until one is audited by chance
+	linger      bool   // the client is owed last words: the socket is closed only when it has had time to read them
 }
 
 // clientLimits: what is looked into is shown whole up to 16 KiB (Parse up to 32), larger statements and COPY data
@@ -135,23 +148,23 @@ func (s *Session) acquire() bool {
 func (s *Session) hold(l *pool.Lease) {
 	s.lease = l
 	s.enter(PhaseActive)
-	if s.carry = sessionstate.Carry(l.Conn.Settings, s.req.Settings); s.carry == "" {
-		s.tellReported()
-	} else if !s.greeted {
-		l.Conn.Write(s.takeCarry(nil))
+	c := l.Conn
+	if c.User == 0 {
+		c.User = uint64(s.id)
+	} else if c.User != uint64(s.id) {
+		c.User = severalUsers
 	}
-}
-
-// takeCarry appends the request that puts the client's settings in force. Its answer is nobody's.
-func (s *Session) takeCarry(dst []byte) []byte {
-	c := s.lease.Conn
-	c.Settings = s.req.Settings
-	c.Unnamed = nil // a simple Query drops it
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Swallow})
-	dst = wire.AppendQuery(dst, s.carry)
-	s.carry = ""
-	s.srv.counters.carries.Add(1)
-	return dst
+	c.Mixed = c.Mixed || c.Unseen != 0 && c.Unseen != uint64(s.id)
+	s.plan()
+	switch {
+	case s.carry == carryNothing:
+		s.tellReported()
+	case !s.greeted:
+		c.Write(s.takeCarry(nil))
+	case !c.Settings.Equal(s.req.Settings) && (c.Settings.Identity() || s.req.Settings.Identity()):
+		s.asking = true // who the client is must be settled before anything of it is sent
+		c.Write(s.takeCarry(nil))
+	}
 }
 
 // Lent implements pool.Borrower.
@@ -231,7 +244,7 @@ func (s *Session) onCancel() {
 	switch {
 	case s.phase == PhaseWaiting && s.greeted && s.pool.Withdraw(&s.req):
 		s.refuse(&Refusal{Code: codeQueryCanceled, Message: "canceling statement due to user request"})
-	case s.phase == PhaseActive && !s.lease.Conn.Replies.Idle():
+	case s.phase == PhaseActive && !s.asking && !s.lease.Conn.Replies.Idle():
 		s.lease.Conn.Cancel()
 	}
 }
@@ -287,12 +300,12 @@ func (s *Session) end(reason EndReason) {
 		s.giveBack(l)
 	}
 	s.forgetStatements()
-	s.partial, s.pending, s.unnamed = nil, nil, unnamedStatement{}
+	s.partial, s.pending, s.unnamed, s.doubts = nil, nil, unnamedStatement{}, nil
 	s.srv.farewell.close(s.client, s.linger)
 	s.srv.sessions.remove(s)
 	s.srv.gauges[PhaseClosed].Add(-1)
 	s.srv.clientLeft()
-	s.pool.Leave()
+	s.pool.Leave(&s.req)
 	s.srv.counters.ends[reason].Add(1)
 	if s.srv.logDisconnections() {
 		s.srv.log.Info("session ended", s.logArgs("reason", reason.String(), "duration", time.Since(s.begun).Round(time.Millisecond).String())...)
@@ -303,7 +316,7 @@ func (s *Session) end(reason EndReason) {
 func (s *Session) giveBack(l *pool.Lease) {
 	c := l.Conn
 	cancel := !s.graceful
-	dirty := s.pins != 0 || s.carryBad || s.boundary == sessionstate.BoundarySession
+	dirty := s.pins != 0 || s.doubts != nil || s.carryBad || s.boundary == sessionstate.BoundarySession
 	if s.pins.Unresettable() {
 		if cancel && !c.Replies.Idle() {
 			c.Cancel()

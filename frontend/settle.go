@@ -1,7 +1,7 @@
 package frontend
 
 import (
-	"github.com/jackc/pgx/v5/pgproto3"
+	"strings"
 
 	"pooler/backend"
 	"pooler/internal/sessionstate"
@@ -10,55 +10,68 @@ import (
 )
 
 // OnTag implements backend.Borrower.
-func (s *Session) OnTag(tag []byte) {
-	if len(tag) < 5 || tag[0] != 'D' && tag[0] != 'C' && tag[0] != 'R' {
+func (s *Session) OnTag(tag []byte, e sessionstate.Entry) {
+	if len(tag) < 5 || tag[0] != 'D' && tag[0] != 'C' && tag[0] != 'A' {
 		return
 	}
-	switch string(tag) {
-	case "RESET":
-		s.carry = sessionstate.Restore(s.req.Settings) // the client's own come back in front of its next request
-	case "DISCARD ALL":
-		s.lease.Conn.Settings = nil
-		s.carry = sessionstate.Restore(s.req.Settings)
+	c := s.lease.Conn
+	switch t := string(tag); {
+	case t == "DISCARD ALL":
+		c.Settings, c.SQLNames, s.sqlNames = nil, nil, nil
+		s.req.Settings = s.base
 		s.forgetPrepared()
-	case "DEALLOCATE ALL":
+		s.plan()
+	case t == "DEALLOCATE ALL":
+		c.SQLNames, s.sqlNames = nil, nil
 		s.forgetPrepared()
+	case t == "DEALLOCATE" && e.Name != "" && e.Name != sessionstate.AllNames:
+		delete(c.RealNames, e.Name)
+		s.forgetName(e.Name, s.names[e.Name])
+	case strings.HasPrefix(t, "ALTER "), strings.HasPrefix(t, "DROP ") && s.pins&tempPin == 0:
+		s.srv.accepted.forget(&s.srv.statements) // PostgreSQL may not accept them any more
+	case strings.HasPrefix(t, "DROP ") && s.pins&tempPin != 0:
+		s.doubt(tag).Kinds |= tempPin
+	case strings.HasPrefix(t, "CREATE FUNCTION"), strings.HasPrefix(t, "CREATE PROCEDURE"):
+		s.srv.customs.expire(s.pool.Key.Database)
 	}
 	s.pins = s.pins.AfterTag(string(tag))
 }
 
-// OnCarried implements backend.Borrower.
-func (s *Session) OnCarried(dst []byte) []byte {
-	now := s.lease.Conn.Reported(&s.srv.interner)
-	if !s.greeted {
-		s.srv.welcomes.put(s.pool, s.req.Settings, now)
-		s.greet(now)
-		return dst
+const tempPin = sessionstate.PinSet(sessionstate.EffectTemp)
+
+// OnReady implements backend.Borrower. Inside a transaction a parameter that has gone back to the server's default is
+// put back to the client's own; outside, PostgreSQL is asked first. At a boundary that discards state the client waits
+// until that is done, so that what it is told of it belongs to the request that lost it.
+func (s *Session) OnReady(status byte) bool {
+	if s.resetting && status != 'E' {
+		s.resetting = false
+		if status == 'T' && s.base != nil {
+			s.carry = carryRestore
+		}
 	}
-	sessionstate.Changed(s.reported, now, func(p sessionstate.Setting) {
-		dst = wire.AppendParameterStatus(dst, p.Name, p.Value)
-	})
-	s.reported = now
-	return dst
+	if status == 'I' && s.atBoundary != nil {
+		s.atBoundary()
+		s.atBoundary = nil
+	}
+	s.heldReady = status == 'I' && s.lease.Conn.Replies.Idle() && s.mayDiscard()
+	return s.heldReady
 }
 
-// tellReported tells the client which reported parameters differ on the server session it now has.
-func (s *Session) tellReported() {
-	if s.greeted && s.lease.Conn.Reported(&s.srv.interner) != s.reported {
-		s.client.Write(s.OnCarried(nil))
+// mayDiscard tells whether the boundary may have state discarded.
+func (s *Session) mayDiscard() bool {
+	left := s.pins &^ sessionstate.PinUnnamed
+	if s.doubts != nil {
+		left |= s.doubts.Kinds
 	}
+	return left != 0 && (s.boundary == sessionstate.BoundaryTransaction || left&s.policy.Discarding() != 0)
 }
 
-// OnCarryFailed implements backend.Borrower.
-func (s *Session) OnCarryFailed(body []byte) bool {
-	s.carryBad = true
-	response := &pgproto3.ErrorResponse{}
-	if err := response.Decode(body); err != nil {
-		return false
+// sayReady gives the client the ReadyForQuery that was held back.
+func (s *Session) sayReady() {
+	if s.heldReady {
+		s.heldReady = false
+		s.client.Write(wire.AppendReady(nil, 'I'))
 	}
-	alone := !s.greeted
-	s.endWith(EndRefused, &backend.ServerError{Response: response})
-	return alone
 }
 
 // OnSettled implements backend.Borrower: the server owes nothing, and here alone the session may give it up.
@@ -67,51 +80,84 @@ func (s *Session) OnSettled() {
 		s.parting()
 		return
 	}
-	c := s.lease.Conn
 	if !s.greeted {
-		now := c.Reported(&s.srv.interner)
+		now := s.lease.Conn.Reported(&s.srv.interner)
 		s.srv.welcomes.put(s.pool, s.req.Settings, now)
 		s.greet(now)
 	}
+	s.decide()
+}
+
+// decide does what the verdict says.
+func (s *Session) decide() {
+	c := s.lease.Conn
 	switch sessionstate.Decide(sessionstate.Facts{
 		Idle: c.Idle() && !s.halfSent, Status: c.Status(), Boundary: s.boundary, Pins: s.pins,
-		Fenced: c.Cancelling(), More: len(s.pending) > 0, Tainted: c.Unsure(),
+		Fenced: c.Cancelling(), More: len(s.pending) > 0, Tainted: c.Unsure(), Doubts: s.doubts != nil,
+		Discards: s.policy.Discarding(),
 	}) {
 	case sessionstate.Keep:
-		s.reported = c.Reported(&s.srv.interner) // every change of it has passed through to the client
-		if len(s.pending) > 0 && !s.fenced() {
-			// It waited for answers, see Replies.NamesOpen.
-			s.proceedWithLease()
-			return
-		}
-		if s.leaving && c.Idle() && c.Status() == 'I' {
-			s.leave()
-		}
+		s.keepLease()
+		return
+	case sessionstate.Audit:
+		s.audit()
 		return
 	case sessionstate.Release:
+		if s.pins != 0 { // a large unnamed statement, which has no place beyond a transaction boundary
+			s.pins, s.unnamed.state = 0, unnamedNone
+		}
 		s.letGo().Release()
 	case sessionstate.Clean:
-		unresettable := s.pins.Unresettable()
-		s.pins = 0
-		if l := s.letGo(); unresettable {
-			l.Conn.Lend(nil)
-			l.Conn.Retire(backend.RetireUnresettable)
-		} else {
-			l.Reclaim(true, false, false)
-		}
+		s.discard()
 	case sessionstate.Retire:
 		l := s.letGo()
 		l.Conn.Lend(nil)
 		l.Conn.Retire(backend.RetireCancelUnsure)
 	}
+	s.sayReady()
 	s.proceed()
+}
+
+// keepLease goes on with a server session that does not leave its client.
+func (s *Session) keepLease() {
+	c := s.lease.Conn
+	s.sayReady()
+	s.reported = c.Reported(&s.srv.interner) // every change of it has passed through to the client
+	if len(s.pending) > 0 && !s.fenced() {
+		// It waited for answers, see Replies.NamesOpen.
+		s.proceedWithLease()
+		return
+	}
+	if s.leaving && c.Idle() && c.Status() == 'I' {
+		s.leave()
+	}
+}
+
+// discard gives the server session back without what the client has left in it, and tells the client.
+func (s *Session) discard() {
+	lost := s.pins
+	if lost&settingsPins != 0 {
+		s.req.Settings = s.base
+	}
+	s.pins, s.pinned = 0, nil
+	l := s.letGo()
+	s.sqlNames = nil // DISCARD ALL ends them, and those that could be carried with them
+	if lost.Unresettable() {
+		l.Conn.Lend(nil)
+		l.Conn.Retire(backend.RetireUnresettable)
+	} else {
+		l.Reclaim(true, false, false)
+	}
+	s.client.Write(wire.AppendError(nil, 'N', "NOTICE", "01000",
+		"the pooler has discarded session state at the end of the transaction: "+strings.ReplaceAll(lost.String(), "_", " "),
+		"With pool_boundary = statement it is kept."))
 }
 
 // letGo ends the session's hold on its lease, which the caller then gives back.
 func (s *Session) letGo() *pool.Lease {
 	l := s.lease
 	s.reported = l.Conn.Reported(&s.srv.interner) // every change of it has passed through to the client
-	s.lease, s.carry = nil, ""
+	s.lease, s.carry, s.resetting = nil, carryNothing, false
 	s.enter(PhaseIdle)
 	return l
 }
@@ -127,9 +173,9 @@ func (s *Session) OnCancelConfirmed() {
 // PostgreSQL said itself before it went has been passed on already.
 func (s *Session) OnServerLost(reason backend.RetireReason) {
 	c := s.lease.Conn
-	depends := !c.Replies.Idle() || c.Status() != 'I' || s.pins != 0 || s.halfSent || !s.greeted ||
+	depends := !c.Replies.Idle() || c.Status() != 'I' || s.pins != 0 || s.doubts != nil || s.halfSent || !s.greeted ||
 		s.boundary == sessionstate.BoundarySession
-	s.lease, s.carry = nil, ""
+	s.lease, s.carry, s.asking = nil, carryNothing, false
 	s.enter(PhaseIdle)
 	switch {
 	case !depends:

@@ -10,6 +10,7 @@ type counters struct {
 	refused                              atomic.Uint64
 	cancels, cancelsUnknown              atomic.Uint64
 	carries, prepares                    atomic.Uint64
+	audits, hidden, leaks, pins          atomic.Uint64
 	ends                                 [endReasons]atomic.Uint64
 }
 
@@ -28,6 +29,10 @@ type Stat struct {
 	CancelsUnknown  uint64            // with a wrong one
 	Carries         uint64            // times that settings were put in force on another server session
 	Prepares        uint64            // statements prepared again on another server session
+	Audits          uint64            // times that PostgreSQL was asked what a session holds
+	HiddenState     uint64            // times that state was found which no statement's text shows
+	Leaks           uint64            // of those, on a server session that others had used: contained
+	Pins            uint64            // times that a server session was pinned to its client
 	Ends            map[string]uint64 // sessions ended, by reason
 }
 
@@ -40,6 +45,7 @@ func (srv *Server) Stat() Stat {
 		Logins: c.logins.Load(), LoginsRefused: c.loginsRefused.Load(), LoginTimeouts: c.loginTimeouts.Load(),
 		RequestsRefused: c.refused.Load(), Cancels: c.cancels.Load(), CancelsUnknown: c.cancelsUnknown.Load(),
 		Carries: c.carries.Load(), Prepares: c.prepares.Load(),
+		Audits: c.audits.Load(), HiddenState: c.hidden.Load(), Leaks: c.leaks.Load(), Pins: c.pins.Load(),
 	}
 	for p := range PhaseClosed {
 		st.Sessions[p.String()] = srv.gauges[p].Load()

@@ -24,7 +24,7 @@ func (p *Pool) growLocked() {
 	wanted := p.queue.eager - p.opening
 	switch total := len(p.leases) + p.opening + p.closing; {
 	case p.opening > 0:
-	case p.queue.len > 0 && len(p.leases) == 0, total < p.cfg.MinSize:
+	case p.queue.len > 0 && len(p.leases) == 0, total < p.cfg.MinSize && p.clock.now() >= p.awayUntil:
 		wanted = max(wanted, 1)
 	}
 	p.openLocked(wanted)

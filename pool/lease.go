@@ -24,6 +24,7 @@ type Lease struct {
 	born       time.Duration // on the manager's clock, as is usedAt
 	usedAt     time.Duration
 	reclaiming time.Duration // since when; 0: not
+	holder     *Request      // of the session that held it last, if that may come back
 	prev, next *Lease        // on the shelf, most recently used first
 }
 
@@ -59,7 +60,10 @@ func (l *Lease) Lost(reason backend.RetireReason) {
 	if l.idle {
 		p.shelf.remove(l)
 	}
-	l.reclaiming = 0
+	if r := l.holder; r != nil && r.last == l {
+		r.last = nil
+	}
+	l.reclaiming, l.holder = 0, nil
 	delete(p.leases, l)
 	p.closing++
 	p.retired[reason]++
@@ -85,6 +89,7 @@ func (l *Lease) offer() {
 		return
 	}
 	p.granted(r)
+	l.giveLocked(r)
 	move := l.home != r.Loop
 	if move {
 		l.home = r.Loop
@@ -110,8 +115,15 @@ func (l *Lease) handTo(r *Request, move bool) {
 	})
 }
 
+// giveLocked notes that l goes to r.
+func (l *Lease) giveLocked(r *Request) {
+	if old := r.last; old != nil && old != l && old.holder == r {
+		old.holder = nil
+	}
+	r.last, l.holder, l.used = l, r, true
+}
+
 func (l *Lease) lend(r *Request) {
-	r.last, l.used = l, true
 	l.Conn.Lend(r.Borrower)
 	r.Borrower.Lent(l)
 }

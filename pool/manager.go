@@ -75,6 +75,15 @@ func (m *Manager) Reconfigure(find func(Key) (config.Pool, bool)) {
 	}
 }
 
+// Each calls f for each pool that matches.
+func (m *Manager) Each(matches func(config.Pool) bool, f func(*Pool)) {
+	for _, p := range m.all() {
+		if matches(p.Config()) {
+			f(p)
+		}
+	}
+}
+
 // Stats is a snapshot of every pool.
 func (m *Manager) Stats() []Stat {
 	pools := m.all()

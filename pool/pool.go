@@ -36,6 +36,11 @@ type Pool struct {
 	Key      Key
 	sessions atomic.Int64 // that use the pool
 
+	// What its clients have been seen to do, noted by their sessions.
+	ReadsSequences   atomic.Bool  // they use currval or lastval
+	IgnoresSequences atomic.Bool  // they use nextval, and did not use those soon
+	Suspicions       atomic.Int64 // statements still to be audited, because one has left state that no text shows
+
 	mu         sync.Mutex // guards all below; never held while a borrower or a conn is called
 	cfg        config.Pool
 	generation int // counts changes of cfg that need new server sessions
@@ -48,6 +53,7 @@ type Pool struct {
 	failures   int           // logins to PostgreSQL failed in a row
 	failure    error         // the last of them
 	retryAt    time.Duration // no login before this time
+	awayUntil  time.Duration // before this time no conn is left idle, nor opened for MinSize
 	growth     growth
 	retired    map[backend.RetireReason]uint64
 	requests   uint64
@@ -100,38 +106,42 @@ func (p *Pool) Acquire(r *Request) (*Lease, error) {
 	p.shelf.remove(l)
 	owner := l.home
 	l.home = r.Loop
+	l.giveLocked(r)
 	p.mu.Unlock()
 	if owner != r.Loop {
 		owner.Post(func() { l.pull(r) })
 		return nil, nil
 	}
-	r.last, l.used = l, true
 	l.Conn.Lend(r.Borrower)
 	return l, nil
 }
 
-// chooseLocked picks an idle conn: the one r held last, else one with its settings, else the most recently used; on
-// r's own loop where there is a choice.
+// chooseLocked picks an idle conn: the one r held last, so that a client mostly stays where it is; else one that no
+// other client would come back to, on r's own loop, with r's settings, as far as there is a choice; else the warmest.
 func (p *Pool) chooseLocked(r *Request) *Lease {
 	if l := r.last; l != nil && l.idle && l.pool == p {
 		p.hits++
 		return l
 	}
 	const look = 16 // idle conns compared at most
+	const free, near, same = 4, 2, 1
 	best, bestScore := (*Lease)(nil), -1
-	for l, n := p.shelf.first, 0; l != nil && n < look && bestScore < 3; l, n = l.next, n+1 {
+	for l, n := p.shelf.first, 0; l != nil && n < look && bestScore < free+near+same; l, n = l.next, n+1 {
 		score := 0
-		if l.home == r.Loop {
-			score = 2
+		if l.holder == nil {
+			score += free
 		}
-		if l.Conn.Settings == r.Settings {
-			score++
+		if l.home == r.Loop {
+			score += near
+		}
+		if l.Conn.Settings.Equal(r.Settings) {
+			score += same
 		}
 		if score > bestScore {
 			best, bestScore = l, score
 		}
 	}
-	if bestScore&1 == 1 {
+	if best != nil && bestScore&same != 0 {
 		p.hits++
 	}
 	return best
@@ -243,6 +253,8 @@ func (p *Pool) surplusLocked(l *Lease) backend.RetireReason {
 		return backend.RetireShutdown
 	case l.generation != p.generation, len(p.leases)+p.opening > p.cfg.Size:
 		return backend.RetireReconfigured
+	case p.clock.now() < p.awayUntil && p.queue.len == 0:
+		return backend.RetireInTheWay
 	case l.used && p.clock.now()-l.born >= p.cfg.ServerLifetime: // 0: each is used once, as with PgBouncer
 		return backend.RetireLifetime
 	}
@@ -264,8 +276,36 @@ func (p *Pool) Reconfigure(cfg config.Pool) {
 	p.mu.Unlock()
 }
 
-// Leave ends a session's use of the pool (Manager.Join).
-func (p *Pool) Leave() { p.sessions.Add(-1) }
+// Leave ends the use of the pool (Manager.Join) by the session that asked with r.
+func (p *Pool) Leave(r *Request) {
+	p.mu.Lock()
+	if l := r.last; l != nil && l.holder == r {
+		l.holder = nil
+	}
+	r.last = nil
+	p.mu.Unlock()
+	p.sessions.Add(-1)
+}
+
+// GiveUp closes the idle conns at once, because they are in the way of a statement, and for a while those that become
+// idle.
+func (p *Pool) GiveUp() {
+	p.mu.Lock()
+	p.awayUntil = p.clock.now() + giveUpTime
+	p.mu.Unlock()
+	p.retireIdle(func(*Lease, int) backend.RetireReason { return backend.RetireInTheWay })
+}
+
+// giveUpTime is longer than PostgreSQL waits for the users of a database to go (CountOtherDBBackends: 5 s).
+const giveUpTime = 6 * time.Second
+
+// Renew replaces the conns, idle ones at once, others as they become free: what a new session begins with has changed.
+func (p *Pool) Renew() {
+	p.mu.Lock()
+	p.generation++
+	p.mu.Unlock()
+	p.retireIdle(func(l *Lease, _ int) backend.RetireReason { return p.surplusLocked(l) })
+}
 
 // unused tells whether the pool could be forgotten.
 func (p *Pool) unused() bool {

@@ -27,7 +27,7 @@ type Request struct {
 	Settings *sessionstate.Settings // what the session wants in force; a conn that has it already is preferred
 	Eager    bool                   // the session will keep its conn: waiting for others' makes no sense
 
-	last       *Lease // the lease held before this request: affinity
+	last       *Lease // the lease held before this request: affinity; guarded by the pool's mu
 	queued     bool
 	notified   bool
 	since      time.Duration // on the manager's clock

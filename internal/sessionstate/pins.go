@@ -7,22 +7,21 @@ type PinSet uint64
 
 // Reasons that are no effect of a text; those that are have the Effect's own bit.
 const (
-	PinUnnamed      PinSet = 1 << (iota + 40) // an unnamed statement too large to carry
-	PinLargeName                              // a named statement too large to carry
-	PinFunctionCall                           // a fast-path function call outside the known-harmless ones
-	PinCopyPartial                            // COPY data half sent
+	PinUnnamed    PinSet = 1 << (iota + 40) // an unnamed statement too large to carry
+	PinLargeName                            // a named statement too large to carry
+	PinUnverified                           // PostgreSQL could not be asked
 )
 
-// pinning are the effects that leave something behind; the others end state.
-const pinning = EffectSettings | EffectRole | EffectPrepare | EffectHoldCursor | EffectTemp | EffectAdvisoryLock |
-	EffectListen | EffectSequence | EffectSeed | EffectLoad | EffectForeign | EffectUnknown
+// verifiable are the effects whose remains PostgreSQL can be asked about: they pin when it says that something is left.
+const verifiable = EffectSettings | EffectRole | EffectPrepare | EffectHoldCursor | EffectTemp | EffectAdvisoryLock |
+	EffectListen
 
-// resetless are the effects that DISCARD ALL does not undo: the server session is replaced after them
-// (shared/reference/drcp.md 5.2, measured). What is unknown may be one of them.
-const resetless = EffectSeed | EffectLoad | EffectForeign | EffectUnknown
+// resetless are the effects that PostgreSQL cannot be asked about and that DISCARD ALL does not undo: they pin at once,
+// and the server session is replaced after them (shared/reference/drcp.md 5.2, measured).
+const resetless = EffectSeed | EffectLoad | EffectForeign
 
-// PinsOf returns the pins that a statement with effects e leads to.
-func PinsOf(e Effect) PinSet { return PinSet(e & pinning) }
+// PinsOf returns the pins that a statement with effects e leads to whatever PostgreSQL may say.
+func PinsOf(e Effect) PinSet { return PinSet(e & resetless) }
 
 // Unresettable tells whether DISCARD ALL would leave something of p behind.
 func (p PinSet) Unresettable() bool { return p&PinSet(resetless) != 0 }
@@ -70,9 +69,7 @@ var pinNames = []struct {
 	{PinSet(EffectSeed), "setseed"},
 	{PinSet(EffectLoad), "load"},
 	{PinSet(EffectForeign), "foreign_connection"},
-	{PinSet(EffectUnknown), "unknown_function"},
 	{PinUnnamed, "large_unnamed_statement"},
 	{PinLargeName, "large_statement"},
-	{PinFunctionCall, "function_call"},
-	{PinCopyPartial, "copy"},
+	{PinUnverified, "unverified"},
 }

@@ -28,7 +28,8 @@ const (
 	SwallowDone               // the pooler asked on the client's behalf: only an error is the client's
 	Invent                    // nothing was sent to the server: the pooler answers, in its turn
 	Replace                   // an error was provoked on the server, and the client is told the true one instead
-	Disowned                  // the client that asked has gone: nobody gets the answer, nor the error
+	Ignore                    // nobody gets the answer, nor the error: the client that asked has gone, or either will do
+	Ask                       // the pooler asked what the session holds: it looks into the answer
 )
 
 // Entry is one reply owed.
@@ -52,6 +53,7 @@ type Refusal uint8
 const (
 	RefuseDuplicate Refusal = iota // 42P05: the client already has a statement of that name
 	RefuseTooMany                  // 53400: the client has as many statements as the pooler keeps for one
+	RefuseState                    // 0A000: it would leave state that is not to be left (Entry.Name)
 	RefuseMissing                  // 26000: the client has no statement of that name, or no unnamed one
 )
 
@@ -146,6 +148,9 @@ func (r *Replies) Settle(typ byte) (o Outcome, e Entry) {
 		}
 		r.copyIn = false
 		r.pop()
+		if e.Action == Replace { // the error went before it
+			return Pass, e
+		}
 	default:
 		return Desync, e
 	}
@@ -153,7 +158,7 @@ func (r *Replies) Settle(typ byte) (o Outcome, e Entry) {
 }
 
 // outcomes: an answer that is no error, by the action of the request it answers.
-var outcomes = [...]Outcome{Forward: Pass, Swallow: Drop, SwallowDone: Drop, Invent: Desync, Replace: Desync, Disowned: Drop}
+var outcomes = [...]Outcome{Forward: Pass, Swallow: Drop, SwallowDone: Drop, Invent: Desync, Replace: Desync, Ignore: Drop, Ask: Drop}
 
 // unasked judges what a server may say while nothing is owed.
 func (r *Replies) unasked(typ byte) Outcome {
@@ -189,7 +194,7 @@ func (r *Replies) fail(e Entry) (Outcome, Entry) {
 		return Failed, e
 	case Replace:
 		return Substitute, e
-	case Disowned:
+	case Ignore, Ask:
 		return Drop, e
 	case Forward, SwallowDone, Invent:
 	}
@@ -275,6 +280,16 @@ func (r *Replies) RowsPass() bool {
 // Len is how many replies are owed.
 func (r *Replies) Len() int { return len(r.owed) - r.head }
 
+// OwesClient tells whether any of the answers owed is the client's.
+func (r *Replies) OwesClient() bool {
+	for _, e := range r.owed[r.head:] {
+		if e.Action != Swallow && e.Action != Ignore {
+			return true
+		}
+	}
+	return false
+}
+
 // Idle tells whether the server owes nothing and is not in the middle of a sequence that wants a Sync.
 func (r *Replies) Idle() bool { return r.head == len(r.owed) && !r.open && !r.copyIn }
 
@@ -303,6 +318,12 @@ func (r *Replies) InCopy() bool { return r.copyIn && !r.copyEndOwed() }
 // HasDropped tells whether TakeDropped has something to say.
 func (r *Replies) HasDropped() bool { return len(r.dropped) > 0 }
 
+// Dropped is for how many requests TakeDropped would call undo.
+func (r *Replies) Dropped() int { return len(r.dropped) }
+
+// IgnoreNext turns the oldest answer owed into nobody's.
+func (r *Replies) IgnoreNext() { r.owed[r.head].Action = Ignore }
+
 // TakeDropped calls undo for each request that the server skipped, youngest first.
 func (r *Replies) TakeDropped(undo func(Entry)) {
 	for i := len(r.dropped) - 1; i >= 0; i-- {
@@ -318,7 +339,7 @@ func (r *Replies) Disown() {
 	kept := r.head
 	for _, e := range r.owed[r.head:] {
 		if e.Action != Invent {
-			e.Action, e.Name = Disowned, ""
+			e.Action, e.Name = Ignore, ""
 			r.owed[kept] = e
 			kept++
 		}

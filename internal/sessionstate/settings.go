@@ -1,10 +1,12 @@
 package sessionstate
 
 import (
+	"encoding/hex"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // Setting is one run-time parameter (GUC) and its value as text.
@@ -17,14 +19,18 @@ type Settings struct {
 	key  string
 }
 
-// Interner makes equal Settings identical. It may be used by any goroutine.
+// Interner makes equal Settings identical, as a rule. It may be used by any goroutine.
 type Interner struct {
-	mu  sync.Mutex
-	all map[string]*Settings
+	mu    sync.Mutex
+	all   map[string]*Settings
+	bytes int // of the keys
 }
 
-// maxInterned bounds the table; beyond it Settings are still right, only not shared.
-const maxInterned = 10_000
+// Bounds on the table. Beyond them it begins anew: what is in use stays right, only Equal takes longer.
+const (
+	maxInterned      = 10_000
+	maxInternedBytes = 8 << 20
+)
 
 // Intern returns the Settings for list, whose names must differ. It sorts list.
 func (in *Interner) Intern(list []Setting) *Settings {
@@ -50,12 +56,11 @@ func (in *Interner) InternInOrder(list []Setting) *Settings {
 		return s
 	}
 	s := &Settings{list: slices.Clone(list), key: key.String()}
-	if in.all == nil {
-		in.all = map[string]*Settings{}
+	in.bytes += len(s.key)
+	if in.all == nil || len(in.all) >= maxInterned || in.bytes > maxInternedBytes {
+		in.all, in.bytes = map[string]*Settings{}, len(s.key)
 	}
-	if len(in.all) < maxInterned {
-		in.all[s.key] = s
-	}
+	in.all[s.key] = s
 	return s
 }
 
@@ -91,48 +96,109 @@ func Changed(before, now *Settings, f func(Setting)) {
 // partial is the parameter whose value may name a part only ("German", "DMY"), which leaves the rest as it was.
 const partial = "datestyle"
 
+// identity are the parameters that say who the session is: restored by themselves, before and behind all others. RESET
+// ALL leaves them alone.
+var identity = [...]string{"session_authorization", "role"}
+
+// Identity tells whether s says who the session is.
+func (s *Settings) Identity() bool {
+	for _, name := range identity {
+		if _, ok := s.Value(name); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // Carry returns the SQL that turns a session with settings have into one with settings want, "" if there is nothing
-// to do. set_config is used rather than SET because it takes a value as the StartupMessage does: whole, unparsed
+// to do. Either all of it takes effect, or the session is left in a failed transaction in which no statement behind
+// it can run. set_config is used rather than SET because it takes a value as the StartupMessage does: whole, unparsed
 // lists ("a, b" for search_path).
 func Carry(have, want *Settings) string {
 	if have.Equal(want) {
 		return ""
 	}
 	var sql strings.Builder
-	for _, h := range have.List() {
-		if v, ok := want.value(h.Name); !ok || v != h.Value && h.Name == partial {
-			sql.WriteString("RESET " + quoteParameter(h.Name) + ";")
-		}
+	sql.WriteString("BEGIN;")
+	if have.Identity() {
+		sql.WriteString("RESET SESSION AUTHORIZATION;RESET ROLE;")
 	}
 	sep := "SELECT "
-	for _, w := range want.List() {
-		if v, ok := have.value(w.Name); ok && v == w.Value {
-			continue
-		}
-		sql.WriteString(sep + "pg_catalog.set_config(" + quoteLiteral(w.Name) + "," + quoteLiteral(w.Value) + ",false)")
+	set := func(name, value string) {
+		sql.WriteString(sep + "pg_catalog.set_config(" + QuoteLiteral(name) + "," + value + ",false)")
 		sep = ","
 	}
+	for _, h := range have.List() {
+		v, ok := want.Value(h.Name)
+		if !isIdentity(h.Name) && (!ok || v != h.Value && h.Name == partial) {
+			set(h.Name, "NULL") // as RESET
+		}
+	}
+	for _, w := range want.List() {
+		if v, ok := have.Value(w.Name); !isIdentity(w.Name) && (!ok || v != w.Value) {
+			set(w.Name, QuoteLiteral(w.Value))
+		}
+	}
+	for _, name := range identity {
+		if v, ok := want.Value(name); ok {
+			sep = strings.Replace(sep, ",", ";SELECT ", 1)
+			set(name, QuoteLiteral(v))
+		}
+	}
+	if sep == "," {
+		sql.WriteByte(';')
+	}
+	sql.WriteString("COMMIT")
 	return sql.String()
 }
 
-// Restore returns the SQL that puts those of want in force again that RESET or DISCARD ALL has taken back, and leaves
-// alone those that the client has set to something else since.
-func Restore(want *Settings) string {
-	if want == nil {
+func isIdentity(name string) bool { return name == identity[0] || name == identity[1] }
+
+// Restore returns the SQL that, inside a transaction, puts those of base in force again that RESET or SET … TO DEFAULT
+// has taken back, and leaves alone those that the client has set to something else since. It does so for the
+// transaction only: what holds after it is asked then.
+func Restore(base *Settings) string {
+	var values []string
+	for _, w := range base.List() {
+		values = append(values, "("+QuoteLiteral(w.Name)+","+QuoteLiteral(w.Value)+")")
+	}
+	if values == nil {
 		return ""
 	}
-	var values []string
-	for _, w := range want.List() {
-		values = append(values, "("+quoteLiteral(w.Name)+","+quoteLiteral(w.Value)+")")
-	}
-	return "SELECT pg_catalog.set_config(w.n,w.v,false) FROM (VALUES " + strings.Join(values, ",") + ") w(n,v)" +
+	return "SELECT pg_catalog.set_config(w.n,w.v,true) FROM (VALUES " + strings.Join(values, ",") + ") w(n,v)" +
 		" LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) w.n" +
 		" WHERE CASE WHEN s.name IS NOT NULL THEN s.source OPERATOR(pg_catalog.<>) 'session'" +
 		// A parameter of an extension's kind, or role: the view does not show it, so whether it was reset shows in its value.
 		" ELSE COALESCE(pg_catalog.current_setting(w.n,true),'') OPERATOR(pg_catalog.=) ANY (ARRAY['','none']) END"
 }
 
-func (s *Settings) value(name string) (string, bool) {
+// Overlay returns base with the settings of over in their place.
+func (in *Interner) Overlay(base *Settings, over []Setting) *Settings {
+	if base == nil {
+		return in.Intern(slices.Clone(over))
+	}
+	list := slices.Clone(over)
+	for _, b := range base.list {
+		if !slices.ContainsFunc(over, func(o Setting) bool { return o.Name == b.Name }) {
+			list = append(list, b)
+		}
+	}
+	return in.Intern(list)
+}
+
+// Without returns the list of s without the named settings.
+func (s *Settings) Without(names []string) []Setting {
+	var kept []Setting
+	for _, o := range s.List() {
+		if !slices.Contains(names, o.Name) {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+// Value is the value of the setting with that name.
+func (s *Settings) Value(name string) (string, bool) {
 	list := s.List()
 	i := sort.Search(len(list), func(i int) bool { return list[i].Name >= name })
 	if i < len(list) && list[i].Name == name {
@@ -141,20 +207,24 @@ func (s *Settings) value(name string) (string, bool) {
 	return "", false
 }
 
-// quoteParameter quotes a parameter name, whose parts are separated by dots.
-func quoteParameter(name string) string {
-	parts := strings.Split(name, ".")
-	for i, p := range parts {
-		parts[i] = `"` + strings.ReplaceAll(p, `"`, `""`) + `"`
+// QuoteLiteral quotes s so that it is right whatever standard_conforming_strings and client_encoding say: text beyond
+// ASCII, which is UTF-8 here, goes in hexadecimal.
+func QuoteLiteral(s string) string {
+	if !isASCII(s) && utf8.ValidString(s) {
+		return "pg_catalog.convert_from(pg_catalog.decode('" + hex.EncodeToString([]byte(s)) + "','hex'),'UTF8')"
 	}
-	return strings.Join(parts, ".")
-}
-
-// quoteLiteral quotes s so that it is right whatever standard_conforming_strings says.
-func quoteLiteral(s string) string {
 	q := strings.ReplaceAll(s, "'", "''")
 	if strings.Contains(q, `\`) {
 		return "E'" + strings.ReplaceAll(q, `\`, `\\`) + "'"
 	}
 	return "'" + q + "'"
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }

@@ -18,13 +18,16 @@ func TestCarryIsTheSmallestDifference(t *testing.T) {
 	}{
 		{"nothing", nil, nil, ""},
 		{"the same", of("a", "1", "b", "2"), of("b", "2", "a", "1"), ""},
-		{"to nothing", of("a.b", "1"), nil, `RESET "a"."b";`},
-		{"from nothing", nil, of("search_path", `a, "B"`), `SELECT pg_catalog.set_config('search_path','a, "B"',false)`},
+		{"to nothing", of("a.b", "1"), nil, `BEGIN;SELECT pg_catalog.set_config('a.b',NULL,false);COMMIT`},
+		{"from nothing", nil, of("search_path", `a, "B"`), `BEGIN;SELECT pg_catalog.set_config('search_path','a, "B"',false);COMMIT`},
 		{
 			"one of three", of("a", "1", "b", "2", "c", "3"), of("a", "1", "b", "9", "d", "4"),
-			`RESET "c";SELECT pg_catalog.set_config('b','9',false),pg_catalog.set_config('d','4',false)`,
+			`BEGIN;SELECT pg_catalog.set_config('c',NULL,false),pg_catalog.set_config('b','9',false),pg_catalog.set_config('d','4',false);COMMIT`,
 		},
-		{"quotes", nil, of(`x"y`, `it's \ odd`), `SELECT pg_catalog.set_config('x"y',E'it''s \\ odd',false)`},
+		{"quotes", nil, of(`x"y`, `it's \ odd`), `BEGIN;SELECT pg_catalog.set_config('x"y',E'it''s \\ odd',false);COMMIT`},
+		{"who it is, last", nil, of("role", "r", "session_authorization", "s", "x", "1"), `BEGIN;SELECT pg_catalog.set_config('x','1',false);SELECT pg_catalog.set_config('session_authorization','s',false);SELECT pg_catalog.set_config('role','r',false);COMMIT`},
+		{"who it was, first", of("role", "r", "x", "1"), nil, `BEGIN;RESET SESSION AUTHORIZATION;RESET ROLE;SELECT pg_catalog.set_config('x',NULL,false);COMMIT`},
+		{"beyond ASCII", nil, of("a.b", "hä"), `BEGIN;SELECT pg_catalog.set_config('a.b',pg_catalog.convert_from(pg_catalog.decode('68c3a4','hex'),'UTF8'),false);COMMIT`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := Carry(tc.have, tc.want); got != tc.sql {

@@ -11,7 +11,7 @@ import (
 type Statement struct {
 	Name    string // on server sessions, PoolerPrefix and a number
 	Body    []byte // of its Parse message behind the name: text, NUL, parameter types
-	Effects Effect // of its text
+	Text    *Text  // what its text does
 	Private bool   // its text was too large to keep: it lives on one server session and pins that to its client
 	refs    int    // clients and conns that know it; guarded by Statements.mu
 }
@@ -41,11 +41,20 @@ func (t *Statements) Get(body []byte, standardStrings bool) *Statement {
 		}
 		s = t.newLocked()
 		s.Body = append([]byte(nil), body...)
-		s.Effects = Scan(TextOf(s.Body), standardStrings)
+		s.Text = Describe(TextOf(s.Body), standardStrings)
 		t.all[string(s.Body)] = s
 	}
 	s.refs++
 	return s
+}
+
+// Describe returns what is known of a text.
+func Describe(text []byte, standardStrings bool) *Text {
+	t := &Text{Effects: Scan(text, standardStrings)}
+	if t.Effects != 0 {
+		t.Details = Inspect(text, standardStrings)
+	}
+	return t
 }
 
 // TextOf is the statement text at the beginning of a Parse body behind the name.
@@ -61,7 +70,7 @@ func (t *Statements) NewPrivate() *Statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.newLocked()
-	s.Private, s.refs = true, 1
+	s.Private, s.refs, s.Text = true, 1, &Text{Effects: EffectUnknown}
 	return s
 }
 

@@ -16,9 +16,11 @@ type Facts struct {
 	Status   byte // of the last ReadyForQuery: 'I', 'T' or 'E'
 	Boundary Boundary
 	Pins     PinSet
-	Fenced   bool // a cancel sent for it has not been closed by PostgreSQL yet
-	More     bool // further requests of the same client have been read already
-	Tainted  bool // it must not be lent again
+	Fenced   bool   // a cancel sent for it has not been closed by PostgreSQL yet
+	More     bool   // further requests of the same client have been read already
+	Tainted  bool   // it must not be lent again
+	Doubts   bool   // PostgreSQL has to be asked what is left
+	Discards PinSet // kinds of state that are discarded rather than kept
 }
 
 // Verdict is what may happen to a leased conn.
@@ -29,6 +31,7 @@ const (
 	Keep    Verdict = iota // the client keeps it
 	Release                // it goes back as it is
 	Clean                  // it goes back after its session state has been discarded
+	Audit                  // PostgreSQL is asked what the session holds, then it is decided
 	Retire                 // it is closed
 )
 
@@ -39,11 +42,13 @@ func Decide(f Facts) Verdict {
 		return Retire
 	case !f.Idle, f.Status != 'I', f.Fenced, f.More, f.Tainted:
 		return Keep
+	case f.Doubts:
+		return Audit
 	case f.Boundary == BoundarySession:
 		return Keep
-	case f.Pins == 0:
+	case f.Pins == 0, f.Pins == PinUnnamed && f.Boundary == BoundaryTransaction:
 		return Release
-	case f.Boundary == BoundaryTransaction:
+	case f.Boundary == BoundaryTransaction, f.Pins&^f.Discards == 0:
 		return Clean
 	}
 	return Keep

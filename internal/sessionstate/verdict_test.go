@@ -15,9 +15,13 @@ func TestVerdict(t *testing.T) {
 		{"in a failed transaction", func(f *Facts) { f.Status = 'E' }, Keep},
 		{"a cancel is under way", func(f *Facts) { f.Fenced = true }, Keep},
 		{"the client has sent more", func(f *Facts) { f.More = true }, Keep},
-		{"state is left", func(f *Facts) { f.Pins = PinsOf(EffectTemp) }, Keep},
-		{"state is left, at a transaction boundary", func(f *Facts) { f.Pins, f.Boundary = PinsOf(EffectTemp), BoundaryTransaction }, Clean},
+		{"state is left", func(f *Facts) { f.Pins = PinSet(EffectTemp) }, Keep},
+		{"state is left, at a transaction boundary", func(f *Facts) { f.Pins, f.Boundary = PinSet(EffectTemp), BoundaryTransaction }, Clean},
 		{"in a transaction, at a transaction boundary", func(f *Facts) { f.Status, f.Boundary = 'T', BoundaryTransaction }, Keep},
+		{"what is left is not known", func(f *Facts) { f.Doubts = true }, Audit},
+		{"what is left is not known, in a transaction", func(f *Facts) { f.Doubts, f.Status = true, 'T' }, Keep},
+		{"state of a kind that is discarded", func(f *Facts) { f.Pins, f.Discards = PinSet(EffectTemp), PinSet(EffectTemp) }, Clean},
+		{"state of several kinds, one discarded", func(f *Facts) { f.Pins, f.Discards = PinSet(EffectTemp|EffectListen), PinSet(EffectTemp) }, Keep},
 		{"session boundary", func(f *Facts) { f.Boundary = BoundarySession }, Keep},
 		{"tainted", func(f *Facts) { f.Tainted = true }, Retire},
 		{"tainted, but a transaction is open", func(f *Facts) { f.Tainted, f.Status = true, 'T' }, Keep},
@@ -33,16 +37,16 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestPinsEndWithTheCommandThatEndsTheirState(t *testing.T) {
-	all := PinsOf(EffectTemp | EffectSequence | EffectPrepare | EffectHoldCursor | EffectSettings | EffectSeed)
+	all := PinSet(EffectTemp | EffectSequence | EffectPrepare | EffectHoldCursor | EffectSettings | EffectSeed)
 	for _, tc := range []struct {
 		tag  string
 		want PinSet
 	}{
-		{"DISCARD ALL", PinsOf(EffectSeed)},
-		{"DISCARD TEMP", all &^ PinsOf(EffectTemp)},
-		{"DISCARD SEQUENCES", all &^ PinsOf(EffectSequence)},
-		{"DEALLOCATE ALL", all &^ PinsOf(EffectPrepare)},
-		{"CLOSE CURSOR ALL", all &^ PinsOf(EffectHoldCursor)},
+		{"DISCARD ALL", PinSet(EffectSeed)},
+		{"DISCARD TEMP", all &^ PinSet(EffectTemp)},
+		{"DISCARD SEQUENCES", all &^ PinSet(EffectSequence)},
+		{"DEALLOCATE ALL", all &^ PinSet(EffectPrepare)},
+		{"CLOSE CURSOR ALL", all &^ PinSet(EffectHoldCursor)},
 		{"DISCARD PLANS", all},
 		{"SELECT 1", all},
 	} {

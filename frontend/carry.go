@@ -1,0 +1,114 @@
+package frontend
+
+import (
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pooler/backend"
+	"pooler/internal/sessionstate"
+	"pooler/internal/wire"
+)
+
+// carrying says what is to be put in force on the server session in front of the client's next request.
+type carrying uint8
+
+const (
+	carryNothing carrying = iota
+	carryState            // the client's settings and statements, on a session that held another's or none
+	carryRestore          // inside a transaction: start-up parameters that the client has set back to their default
+)
+
+// plan compares what the server session holds with what its client expects, and decides whether something has to be
+// carried over.
+func (s *Session) plan() {
+	c := s.lease.Conn
+	s.carry = carryNothing
+	if s.pool.ReadsSequences.Load() && !s.ownsSequences() || !c.Settings.Equal(s.req.Settings) || !c.SQLNames.Equal(s.sqlNames) || s.hasForeignNames(c) {
+		s.carry = carryState
+	}
+}
+
+// hasForeignNames tells whether c has a statement under a name that is not this client's.
+func (s *Session) hasForeignNames(c *backend.Conn) bool {
+	for name, st := range c.RealNames {
+		if s.names[name] != st {
+			return true
+		}
+	}
+	return false
+}
+
+// takeCarry appends the requests that do what plan has found. Nobody gets their answers. If the settings cannot be put
+// in force, the session is in a failed transaction, so that no request of the client takes effect without them.
+func (s *Session) takeCarry(dst []byte) []byte {
+	c := s.lease.Conn
+	c.Unnamed = nil // a simple Query drops it
+	s.srv.counters.carries.Add(1)
+	restore := s.carry == carryRestore
+	s.carry = carryNothing
+	if restore {
+		return s.inject(dst, sessionstate.Restore(s.base), sessionstate.Swallow)
+	}
+	for name, st := range c.RealNames {
+		if s.names[name] != st {
+			dst = s.closeReal(dst, name)
+		}
+	}
+	if sql := sessionstate.Carry(c.Settings, s.req.Settings); sql != "" {
+		dst = s.inject(dst, sql, sessionstate.Swallow)
+	}
+	if s.pool.ReadsSequences.Load() && !s.ownsSequences() {
+		dst = s.discardSequences(dst)
+	}
+	sessionstate.Changed(s.sqlNames, c.SQLNames, func(old sessionstate.Setting) {
+		dst = s.inject(dst, "DEALLOCATE "+quoteIdentifier(old.Name), sessionstate.Ignore)
+	})
+	sessionstate.Changed(c.SQLNames, s.sqlNames, func(st sessionstate.Setting) {
+		dst = s.inject(dst, st.Value, sessionstate.Ignore)
+	})
+	c.Settings, c.SQLNames = s.req.Settings, s.sqlNames
+	return dst
+}
+
+// inject appends a Query of the pooler's own.
+func (s *Session) inject(dst []byte, sql string, action sessionstate.Action) []byte {
+	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: action})
+	return wire.AppendQuery(dst, sql)
+}
+
+func quoteIdentifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// OnCarried implements backend.Borrower.
+func (s *Session) OnCarried(dst []byte) []byte {
+	s.asking = false
+	now := s.lease.Conn.Reported(&s.srv.interner)
+	if !s.greeted {
+		s.srv.welcomes.put(s.pool, s.req.Settings, now)
+		s.greet(now)
+		return dst
+	}
+	sessionstate.Changed(s.reported, now, func(p sessionstate.Setting) {
+		dst = wire.AppendParameterStatus(dst, p.Name, p.Value)
+	})
+	s.reported = now
+	return dst
+}
+
+// tellReported tells the client which reported parameters differ on the server session it now has.
+func (s *Session) tellReported() {
+	if s.greeted && s.lease.Conn.Reported(&s.srv.interner) != s.reported {
+		s.client.Write(s.OnCarried(nil))
+	}
+}
+
+// OnCarryFailed implements backend.Borrower.
+func (s *Session) OnCarryFailed(body []byte) bool {
+	s.carryBad = true
+	response := &pgproto3.ErrorResponse{}
+	if err := response.Decode(body); err != nil {
+		return false
+	}
+	s.endWith(EndRefused, &backend.ServerError{Response: response})
+	return true
+}
