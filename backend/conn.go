@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -81,6 +82,7 @@ type Conn struct {
 	Mixed        bool                               // several have
 	User         uint64                             // the one session that has used it; 0: none, the largest: several
 	SequenceUser uint64                             // the last that may have called nextval
+	Customs      []string                           // parameters of extensions' kind (with a dot) that exist in the session: once set, they are empty rather than missing
 
 	stream     *loop.Stream
 	fd         int // until Start
@@ -189,6 +191,15 @@ var opaqueEncodings = []string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "
 
 // Opaque tells whether texts cannot be scanned, because of the client_encoding.
 func (c *Conn) Opaque() bool { return c.opaque }
+
+// NoteCustoms notes which parameters of extensions' kind exist now.
+func (c *Conn) NoteCustoms(list []sessionstate.Setting) {
+	for _, o := range list {
+		if strings.Contains(o.Name, ".") && !slices.Contains(c.Customs, o.Name) {
+			c.Customs = append(c.Customs, o.Name)
+		}
+	}
+}
 
 // Looked notes that an audit has looked at everything, or not.
 func (c *Conn) Looked(everything bool) {

@@ -18,6 +18,7 @@ const (
 	RetireReconfigured              // the configuration of its database changed
 	RetireShutdown                  // the pooler is stopping
 	RetireInTheWay                  // it kept a statement like DROP DATABASE from working
+	RetireForeignSetting            // a client asks for a parameter that exists on it for others only
 	RetireLeak                      // state of unknown origin was found on it
 	RetirePanic                     // a bug ended the session that held it
 	retireReasons
@@ -25,7 +26,7 @@ const (
 
 var retireNames = [retireReasons]string{
 	"", "lost", "desync", "lifetime", "idle", "unresettable_state", "client_gone_mid_message", "clean_failed",
-	"carry_failed", "cancel_unconfirmed", "reconfigured", "shutdown", "in_the_way", "leak", "panic",
+	"carry_failed", "cancel_unconfirmed", "reconfigured", "shutdown", "in_the_way", "foreign_setting", "leak", "panic",
 }
 
 // String is the reason as logs and metrics show it.

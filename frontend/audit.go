@@ -24,24 +24,32 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 		t = &sessionstate.Text{Effects: t.Effects | sessionstate.EffectUnknown}
 	}
 	t = s.policy.Seen(t)
-	if t.Effects&sequenced != 0 {
+	switch {
+	case t.Effects&sequenced != 0:
 		s.noteSequence(t)
+	case s.pins&sequencePin != 0 && c.Status() == 'I':
+		s.pins &^= sequencePin // this was the next statement
 	}
 	if t.Effects&(sessionstate.EffectNeighbours|sessionstate.EffectDefaults) != 0 {
 		s.noteNeighbours(t)
 	}
-	if t.Effects&noted == 0 && s.seemsHarmless(text) {
+	if t.Effects&noted == 0 && !s.tempPath && s.seemsHarmless(text) {
 		return
 	}
-	resets := t.Resets(s.base)
-	s.resetting = s.resetting || resets
-	if resets {
+	if t.Resets(s.base) {
 		s.doubt(text).AllSettings = true
+		s.restore = max(s.restore, restoreLocal)
+		if t.Effects&(sessionstate.EffectSettings|sessionstate.EffectRole) != 0 {
+			s.restore = restoreSession
+		}
 	}
 	if s.boundary == sessionstate.BoundarySession {
 		return
 	}
 	s.pins |= sessionstate.PinsOf(t.Effects)
+	if s.tempPath {
+		s.doubt(text).Kinds |= tempPin
+	}
 	if t.Doubtful(s.pins) && (s.check != config.CheckOff || t.Effects&^sessionstate.EffectUnknown != 0) {
 		s.doubt(text).Raise(t, s.pins)
 		if s.doubts.Pointless() {
@@ -185,6 +193,9 @@ func (s *Session) adoptSettings(d *sessionstate.Doubts, r *backend.Report) {
 		s.pins |= (s.policy.Pinning() | s.policy.Discarding()) & settingsPins
 	}
 	s.req.Settings = want
+	path, _ := want.Value("search_path")
+	s.tempPath = strings.Contains(path, "pg_temp")
+	c.NoteCustoms(now)
 }
 
 // settingsPins are the pins that stand for settings which a policy does not let be carried.
@@ -239,7 +250,7 @@ func (s *Session) isLeak(d *sessionstate.Doubts, r *backend.Report) bool {
 	if !d.Sampled {
 		return false
 	}
-	found := s.unexplained(r)
+	found := s.unexplained(d.Announced, r)
 	if len(found) == 0 {
 		return false
 	}
@@ -250,24 +261,28 @@ func (s *Session) isLeak(d *sessionstate.Doubts, r *backend.Report) bool {
 		s.srv.log.Warn("a server session holds state that an unknown statement has left; it is replaced, and the next statements are audited", what...)
 		return true
 	}
-	s.srv.learned.add([]byte(d.Text))
-	s.srv.log.Warn("a statement has left state that its text does not show; it is audited from now on", what...)
+	if s.srv.learned.add([]byte(d.Text)) {
+		s.srv.log.Warn("a statement has left state that its text does not show; it is audited from now on", what...)
+	}
 	return false
 }
 
 // unexplained lists the state of a report that no statement's text has announced.
-func (s *Session) unexplained(r *backend.Report) []string {
+func (s *Session) unexplained(announced sessionstate.PinSet, r *backend.Report) []string {
 	c := s.lease.Conn
 	var found []string
-	if held := r.Held &^ s.pins; held != 0 {
+	if held := r.Held &^ (s.pins | announced); held != 0 {
 		found = append(found, held.String())
 	}
 	for _, p := range r.Prepared {
-		if _, known := c.SQLNames.Value(p.Name); !known {
+		if _, known := c.SQLNames.Value(p.Name); !known && announced&sessionstate.PinSet(sessionstate.EffectPrepare) == 0 {
 			found = append(found, "prepared statement")
 		}
 	}
 	for _, o := range inForce(r, c.Login) {
+		if announced&settingsPins != 0 {
+			break
+		}
 		// A parameter of an extension's kind that is empty was set once and reset, maybe by another client.
 		if _, known := c.Settings.Value(o.Name); !known && (o.Value != "" || !strings.Contains(o.Name, ".")) {
 			found = append(found, "setting "+o.Name)

@@ -14,9 +14,17 @@ import (
 type carrying uint8
 
 const (
-	carryNothing carrying = iota
-	carryState            // the client's settings and statements, on a session that held another's or none
-	carryRestore          // inside a transaction: start-up parameters that the client has set back to their default
+	carryNothing      carrying = iota
+	carryState                 // the client's settings and statements, on a session that held another's or none
+	carryRestore               // inside a transaction: start-up parameters that the client has set back to their default
+	carryRestoreLocal          // the same, by SET LOCAL
+)
+
+// Values of Session.restore: which carrying a statement that is running asks for.
+const (
+	restoreNothing = iota
+	restoreLocal
+	restoreSession
 )
 
 // plan compares what the server session holds with what its client expects, and decides whether something has to be
@@ -45,10 +53,10 @@ func (s *Session) takeCarry(dst []byte) []byte {
 	c := s.lease.Conn
 	c.Unnamed = nil // a simple Query drops it
 	s.srv.counters.carries.Add(1)
-	restore := s.carry == carryRestore
+	what := s.carry
 	s.carry = carryNothing
-	if restore {
-		return s.inject(dst, sessionstate.Restore(s.base), sessionstate.Swallow)
+	if what != carryState {
+		return s.inject(dst, sessionstate.Restore(s.base, what == carryRestoreLocal), sessionstate.Swallow)
 	}
 	for name, st := range c.RealNames {
 		if s.names[name] != st {
@@ -68,6 +76,7 @@ func (s *Session) takeCarry(dst []byte) []byte {
 		dst = s.inject(dst, st.Value, sessionstate.Ignore)
 	})
 	c.Settings, c.SQLNames = s.req.Settings, s.sqlNames
+	c.NoteCustoms(s.req.Settings.List())
 	return dst
 }
 

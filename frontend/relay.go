@@ -267,6 +267,9 @@ func (s *Session) admit(frame []byte, part wire.Part) admission {
 		return admitWait
 	case s.lease != nil && (typ == 'P' || typ == 'B' || typ == 'D' || typ == 'C') && s.lease.Conn.Replies.NamesOpen():
 		return admitWait
+	case s.lease != nil && s.foreign && part == wire.Whole && s.seesForeign(frame):
+		s.changeLease()
+		return admitAgain
 	case s.lease != nil:
 		return admitForward
 	}

@@ -9,48 +9,59 @@ import (
 )
 
 // nextval leaves a value for currval and lastval to read. Most programs never do: pinning all that call nextval, or
-// insert, would undo pooling. So a client keeps its server session for that only in pools whose clients do read, and
-// in pools of which that is not known yet, for a moment. A reader never sees another's value: what it has not left
-// itself is discarded, and PostgreSQL says that there is none.
+// insert, would undo pooling. So a client keeps its server session for that until its next statement only, gives it up
+// earlier when others wait, and not at all in pools whose clients do not read. A reader never sees another's value:
+// what it has not left itself is discarded, and PostgreSQL says that there is none.
 
-// sequenceGrace is how long a server session is kept for a client that might read, while none of its pool has yet.
-const sequenceGrace = time.Second
+// sequenceGrace is how long a server session is kept for a client that might read, while others wait.
+const sequenceGrace = 100 * time.Millisecond
+
+// maxUnread is how many values in a row may stay unread before a pool's clients are believed not to read.
+const maxUnread = 20
 
 // severalUsers is Conn.User of a server session that several clients have used.
 const severalUsers = ^uint64(0)
 
+const sequencePin = sessionstate.PinSet(sessionstate.EffectSequence)
+
 // noteSequence takes note of a statement that may call nextval.
 func (s *Session) noteSequence(t *sessionstate.Text) {
 	s.lease.Conn.SequenceUser = uint64(s.id)
-	switch {
-	case s.boundary == sessionstate.BoundarySession:
-	case s.pool.ReadsSequences.Load():
-		s.pins |= sequencePin
-	case t.Effects&sessionstate.EffectSequence != 0 && !s.pool.IgnoresSequences.Load() && s.pins&sequencePin == 0:
-		s.pins |= sequencePin
-		l := s.lease
-		time.AfterFunc(sequenceGrace, func() { s.loop.Post(func() { s.endSequenceGrace(l) }) })
-	}
-}
-
-const sequencePin = sessionstate.PinSet(sessionstate.EffectSequence)
-
-// endSequenceGrace gives up the server session if nobody has asked for the value meanwhile.
-func (s *Session) endSequenceGrace(l *pool.Lease) {
-	if s.pool.ReadsSequences.Load() || s.lease != l {
+	mayRead := t.Effects&sessionstate.EffectSequence != 0 || s.pool.ReadsSequences.Load()
+	if s.boundary == sessionstate.BoundarySession || !mayRead || s.pins&sequencePin != 0 || s.pool.UnreadSequences.Load() >= maxUnread {
 		return
 	}
-	s.pool.IgnoresSequences.Store(true)
-	s.pins &^= sequencePin
-	if s.phase == PhaseActive && !s.asking && s.parting == nil && s.greeted && l.Conn.Replies.Idle() {
-		s.decide()
-	}
+	s.pool.UnreadSequences.Add(1)
+	s.pins |= sequencePin
+	s.watchSequence(s.lease)
+}
+
+// watchSequence gives up the server session when the client has not come back for it, and others wait.
+func (s *Session) watchSequence(l *pool.Lease) {
+	time.AfterFunc(sequenceGrace, func() {
+		s.loop.Post(func() {
+			switch {
+			case s.lease != l || s.pins&sequencePin == 0:
+			case !s.pool.Wanted() || !s.atRest():
+				s.watchSequence(l)
+			default:
+				s.pins &^= sequencePin
+				s.decide()
+			}
+		})
+	})
+}
+
+// atRest tells whether the session holds a server session between two requests.
+func (s *Session) atRest() bool {
+	return s.phase == PhaseActive && s.greeted && !s.asking && s.parting == nil && s.lease.Conn.Idle() && s.lease.Conn.Status() == 'I'
 }
 
 // guardSequences is called in front of a text, at off, that reads what nextval has left: it sees to it that this is
 // the client's own, or nothing.
 func (s *Session) guardSequences(g *wire.Gather, off int) {
 	s.pool.ReadsSequences.Store(true)
+	s.pool.UnreadSequences.Store(0)
 	c := s.lease.Conn
 	if s.ownsSequences() || c.Replies.NeedsSync() || c.Status() == 'E' {
 		return

@@ -59,7 +59,9 @@ type Session struct {
 	carry       carrying
 	check       config.StateCheck
 	asking      bool   // PostgreSQL has been asked something that decides how to go on
-	resetting   bool   // a parameter goes back to its default, which may have to be the client's own
+	restore     uint8  // a parameter goes back to its default, which may have to be the client's own
+	foreign     bool   // the server session has parameters that exist for others only
+	tempPath    bool   // search_path names pg_temp, so that what is created may be temporary
 	heldReady   bool   // the client waits for its ReadyForQuery
 	untilSample uint16 // statements until one is audited by chance
 	linger      bool   // the client is owed last words: the socket is closed only when it has had time to read them
@@ -155,6 +157,7 @@ func (s *Session) hold(l *pool.Lease) {
 		c.User = severalUsers
 	}
 	c.Mixed = c.Mixed || c.Unseen != 0 && c.Unseen != uint64(s.id)
+	s.foreign = s.hasForeignCustoms(c)
 	s.plan()
 	switch {
 	case s.carry == carryNothing:

@@ -43,11 +43,14 @@ const tempPin = sessionstate.PinSet(sessionstate.EffectTemp)
 // put back to the client's own; outside, PostgreSQL is asked first. At a boundary that discards state the client waits
 // until that is done, so that what it is told of it belongs to the request that lost it.
 func (s *Session) OnReady(status byte) bool {
-	if s.resetting && status != 'E' {
-		s.resetting = false
-		if status == 'T' && s.base != nil {
+	if s.restore != restoreNothing && status != 'E' {
+		if status == 'T' {
 			s.carry = carryRestore
+			if s.restore == restoreLocal {
+				s.carry = carryRestoreLocal
+			}
 		}
+		s.restore = restoreNothing
 	}
 	if status == 'I' && s.atBoundary != nil {
 		s.atBoundary()
@@ -157,7 +160,7 @@ func (s *Session) discard() {
 func (s *Session) letGo() *pool.Lease {
 	l := s.lease
 	s.reported = l.Conn.Reported(&s.srv.interner) // every change of it has passed through to the client
-	s.lease, s.carry, s.resetting = nil, carryNothing, false
+	s.lease, s.carry, s.restore = nil, carryNothing, restoreNothing
 	s.enter(PhaseIdle)
 	return l
 }

@@ -37,9 +37,9 @@ type Pool struct {
 	sessions atomic.Int64 // that use the pool
 
 	// What its clients have been seen to do, noted by their sessions.
-	ReadsSequences   atomic.Bool  // they use currval or lastval
-	IgnoresSequences atomic.Bool  // they use nextval, and did not use those soon
-	Suspicions       atomic.Int64 // statements still to be audited, because one has left state that no text shows
+	ReadsSequences  atomic.Bool  // they use currval or lastval
+	UnreadSequences atomic.Int32 // values that nextval has left in a row and nobody has read
+	Suspicions      atomic.Int64 // statements still to be audited, because one has left state that no text shows
 
 	mu         sync.Mutex // guards all below; never held while a borrower or a conn is called
 	cfg        config.Pool
@@ -305,6 +305,13 @@ func (p *Pool) Renew() {
 	p.generation++
 	p.mu.Unlock()
 	p.retireIdle(func(l *Lease, _ int) backend.RetireReason { return p.surplusLocked(l) })
+}
+
+// Wanted tells whether somebody waits for a conn.
+func (p *Pool) Wanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queue.len > 0
 }
 
 // unused tells whether the pool could be forgotten.

@@ -13,6 +13,7 @@ type Doubts struct {
 	Hidden      bool     // a call, a DO block or chance asked for a look at everything
 	Names       []string // parameters to ask about, those of extensions' kind (with a dot) included
 	Sampled     bool     // of these, chance
+	Announced   PinSet   // kinds that statements are known to leave
 	Text        string   // the beginning of the statement that raised them, for operators
 }
 
@@ -26,11 +27,13 @@ const maxNames = 1000
 func (d *Doubts) Raise(t *Text, pins PinSet) {
 	e := t.Effects
 	d.Kinds |= PinSet(e & verifiable)
+	d.Announced |= PinSet(e & verifiable)
 	if e&EffectDeallocate != 0 {
 		d.Kinds |= PinSet(EffectPrepare) // carried ones do not pin
 	}
 	if e&EffectUnknown != 0 {
 		d.RaiseAll()
+		d.Announced = everything
 	}
 	// What ends state matters only where there is some.
 	for _, ends := range enders {

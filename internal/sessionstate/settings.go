@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -155,9 +156,8 @@ func Carry(have, want *Settings) string {
 func isIdentity(name string) bool { return name == identity[0] || name == identity[1] }
 
 // Restore returns the SQL that, inside a transaction, puts those of base in force again that RESET or SET … TO DEFAULT
-// has taken back, and leaves alone those that the client has set to something else since. It does so for the
-// transaction only: what holds after it is asked then.
-func Restore(base *Settings) string {
+// has taken back, and leaves alone those that the client has set to something else since. local is for SET LOCAL.
+func Restore(base *Settings, local bool) string {
 	var values []string
 	for _, w := range base.List() {
 		values = append(values, "("+QuoteLiteral(w.Name)+","+QuoteLiteral(w.Value)+")")
@@ -165,7 +165,7 @@ func Restore(base *Settings) string {
 	if values == nil {
 		return ""
 	}
-	return "SELECT pg_catalog.set_config(w.n,w.v,true) FROM (VALUES " + strings.Join(values, ",") + ") w(n,v)" +
+	return "SELECT pg_catalog.set_config(w.n,w.v," + strconv.FormatBool(local) + ") FROM (VALUES " + strings.Join(values, ",") + ") w(n,v)" +
 		" LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) w.n" +
 		" WHERE CASE WHEN s.name IS NOT NULL THEN s.source OPERATOR(pg_catalog.<>) 'session'" +
 		// A parameter of an extension's kind, or role: the view does not show it, so whether it was reset shows in its value.
