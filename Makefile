@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: build run test lint check fuzz bench clean help
+.PHONY: build run test lint check fuzz bench drivers clean help
 
 GOLANGCI_VERSION := v2.15.0
 TOOLS := $(CURDIR)/.tools
@@ -12,6 +12,7 @@ TOOLS := $(CURDIR)/.tools
 TESTFLAGS ?=
 BENCHFLAGS ?=
 DEMOFLAGS ?=
+DRIVERS ?=
 FUZZTIME ?= 30s
 
 build: ## build bin/pooler
@@ -50,6 +51,10 @@ bench: ## install PgBouncer if it is missing and run the benchmark beside it, wi
 	@scripts/install-postgres.sh
 	@scripts/install-pgbouncer.sh
 	@go run ./bench $(BENCHFLAGS)
+
+drivers: build ## run the DRIVERS (all) directly and through pooler, 20 clients on 2 server sessions, and compare; 5 minutes
+	@echo "Running the drivers, directly and through the pooler."
+	@scripts/drivers.sh $(DRIVERS)
 
 clean: ## remove what the other targets made in this directory
 	@echo "Removing bin and .tools."

@@ -3,7 +3,6 @@ package frontend
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"pooler/backend"
 	"pooler/config"
@@ -46,7 +45,10 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 	if s.boundary == sessionstate.BoundarySession {
 		return
 	}
-	s.pins |= sessionstate.PinsOf(t.Effects)
+	if lasting := sessionstate.PinsOf(t.Effects); lasting != 0 {
+		s.pins |= lasting
+		s.notePins(string(text[:min(len(text), maxShownText)]))
+	}
 	if s.tempPath {
 		s.doubt(text).Kinds |= tempPin
 	}
@@ -156,7 +158,7 @@ func (s *Session) OnAudited(r *backend.Report) {
 		if d.Kinds&sessionstate.PinSet(sessionstate.EffectPrepare) != 0 {
 			s.adoptPrepared(r)
 		}
-		s.notePin(d)
+		s.notePins(d.Text)
 	}
 	s.plan()
 	s.decide()
@@ -303,22 +305,4 @@ func (s *Session) contain() {
 
 func fingerprint(d *sessionstate.Doubts) string {
 	return sessionstate.Fingerprint([]byte(d.Text), true)
-}
-
-// pin is why and since when a server session cannot leave its client.
-type pin struct {
-	since time.Time
-	text  string // the beginning of the statement
-}
-
-// notePin keeps s.pin in step with s.pins.
-func (s *Session) notePin(d *sessionstate.Doubts) {
-	switch {
-	case s.pins == 0:
-		s.pinned = nil
-	case s.pinned == nil:
-		s.pinned = &pin{since: time.Now(), text: d.Text}
-		s.srv.counters.pins.Add(1)
-		s.srv.log.Debug("a server session is pinned to its client", s.logArgs("reason", s.pins.String())...)
-	}
 }

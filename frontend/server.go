@@ -35,6 +35,7 @@ type Server struct {
 	welcomes   welcomes
 	accepted   accepted
 	learned    learned
+	pinned     pinGauges
 	customs    customs
 	texts      map[*loop.Loop]*sessionstate.Texts
 	interner   sessionstate.Interner

@@ -33,7 +33,7 @@ type Session struct {
 	sqlNames   *sessionstate.Settings // statements that SQL's PREPARE has made: name and text
 	doubts     *sessionstate.Doubts   // what PostgreSQL is to be asked about at the next boundary; nil: nothing
 	atBoundary func()                 // to be called when what was run has taken effect
-	pinned     *pin                   // nil: it is not
+	pinned     *pinning               // nil: it is not
 	texts      *sessionstate.Texts    // of the loop
 	policy     *sessionstate.Policy   // nil: the default
 	partial    []byte                 // beginning of a frame that is looked at whole
@@ -302,6 +302,8 @@ func (s *Session) end(reason EndReason) {
 		s.lease = nil
 		s.giveBack(l)
 	}
+	s.pins = 0
+	s.notePins("")
 	s.forgetStatements()
 	s.partial, s.pending, s.unnamed, s.doubts = nil, nil, unnamedStatement{}, nil
 	s.srv.farewell.close(s.client, s.linger)

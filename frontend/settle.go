@@ -94,6 +94,9 @@ func (s *Session) OnSettled() {
 // decide does what the verdict says.
 func (s *Session) decide() {
 	c := s.lease.Conn
+	if s.pins != 0 || s.pinned != nil {
+		s.notePins("")
+	}
 	switch sessionstate.Decide(sessionstate.Facts{
 		Idle: c.Idle() && !s.halfSent, Status: c.Status(), Boundary: s.boundary, Pins: s.pins,
 		Fenced: c.Cancelling(), More: len(s.pending) > 0, Tainted: c.Unsure(), Doubts: s.doubts != nil,
@@ -142,7 +145,8 @@ func (s *Session) discard() {
 	if lost&settingsPins != 0 {
 		s.req.Settings = s.base
 	}
-	s.pins, s.pinned = 0, nil
+	s.pins = 0
+	s.notePins("")
 	l := s.letGo()
 	s.sqlNames = nil // DISCARD ALL ends them, and those that could be carried with them
 	if lost.Unresettable() {

@@ -33,6 +33,7 @@ type Stat struct {
 	HiddenState     uint64            // times that state was found which no statement's text shows
 	Leaks           uint64            // of those, on a server session that others had used: contained
 	Pins            uint64            // times that a server session was pinned to its client
+	Pinned          map[string]int64  // sessions that are pinned now, by reason
 	Ends            map[string]uint64 // sessions ended, by reason
 }
 
@@ -46,6 +47,7 @@ func (srv *Server) Stat() Stat {
 		RequestsRefused: c.refused.Load(), Cancels: c.cancels.Load(), CancelsUnknown: c.cancelsUnknown.Load(),
 		Carries: c.carries.Load(), Prepares: c.prepares.Load(),
 		Audits: c.audits.Load(), HiddenState: c.hidden.Load(), Leaks: c.leaks.Load(), Pins: c.pins.Load(),
+		Pinned: srv.pinned.stat(),
 	}
 	for p := range PhaseClosed {
 		st.Sessions[p.String()] = srv.gauges[p].Load()

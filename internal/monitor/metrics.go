@@ -62,6 +62,11 @@ var (
 	cancels           = desc("cancel_requests_total", "Cancel requests, by whether their key was right.", "state")
 	carries           = desc("settings_carried_total", "Times that a client's settings were put in force on another server session.")
 	prepares          = desc("statements_prepared_again_total", "Times that a client's statement was prepared on another server session.")
+	audits            = desc("state_audits_total", "Times that PostgreSQL was asked what a session holds.")
+	hidden            = desc("hidden_state_total", "Times that a statement left state which its text does not show.")
+	leaks             = desc("leaks_total", "Times that state of unknown origin was found on a server session, which was replaced.")
+	pins              = desc("pins_total", "Times that a server session was pinned to its client.")
+	pinned            = desc("pinned_sessions", "Clients whose server session is pinned to them, by reason; with several reasons, under each.", "reason")
 	sessionEnds       = desc("client_sessions_ended_total", "Sessions ended, by reason.", "reason")
 	panics            = desc("panics_total", "Bugs that ended one session each.")
 
@@ -114,6 +119,13 @@ func (c *collector) collectClients(out chan<- prometheus.Metric) {
 	counter(out, cancels, s.CancelsUnknown, "unknown")
 	counter(out, carries, s.Carries)
 	counter(out, prepares, s.Prepares)
+	counter(out, audits, s.Audits)
+	counter(out, hidden, s.HiddenState)
+	counter(out, leaks, s.Leaks)
+	counter(out, pins, s.Pins)
+	for reason, n := range s.Pinned {
+		gauge(out, pinned, float64(n), reason)
+	}
 	for reason, n := range s.Ends {
 		counter(out, sessionEnds, n, reason)
 	}

@@ -54,6 +54,15 @@ func (p PinSet) String() string {
 	return strings.Join(why, ",")
 }
 
+// PinReasons lists every reason, each as a set of its own.
+func PinReasons() []PinSet {
+	var all []PinSet
+	for _, n := range pinNames {
+		all = append(all, n.pin)
+	}
+	return all
+}
+
 var pinNames = []struct {
 	pin  PinSet
 	name string
