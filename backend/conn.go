@@ -22,6 +22,9 @@ var lastConnID atomic.Uint64
 type Borrower interface {
 	// FromServer has bytes for the client, in order. They are valid during the call only.
 	FromServer(p []byte)
+	// OnParameter: PostgreSQL reports a parameter to the client. It returns the value that the client is to be told, and
+	// whether it is to be told at all.
+	OnParameter(name, value string) (told string, tell bool)
 	// OnTag: a statement of request e ended with this command tag.
 	OnTag(tag []byte, e sessionstate.Entry)
 	// OnReady: the client's requests up to here are answered, and its ReadyForQuery with this status comes. It reports
@@ -83,6 +86,7 @@ type Conn struct {
 	User         uint64                             // the one session that has used it; 0: none, the largest: several
 	SequenceUser uint64                             // the last that may have called nextval
 	Customs      []string                           // parameters of extensions' kind (with a dot) that exist in the session: once set, they are empty rather than missing
+	Errors       uint32                             // so many there have been
 
 	stream     *loop.Stream
 	fd         int // until Start
@@ -96,6 +100,7 @@ type Conn struct {
 	failed     bool   // a request of the pooler's own has failed
 	explained  bool   // PostgreSQL has told the client itself that it ends the session
 	parameters []sessionstate.Setting
+	defaults   []sessionstate.Setting // parameters as they were after the login
 	reported   *sessionstate.Settings // parameters, interned; nil after a change
 	cancelKey  []byte                 // the CancelRequest to send, whole
 	cancelWait time.Duration
@@ -177,6 +182,16 @@ func (c *Conn) Pause() { c.stream.Pause() }
 // Resume reads again.
 func (c *Conn) Resume() { c.stream.Resume() }
 
+// Default is the value that PostgreSQL reported for a parameter at the login.
+func (c *Conn) Default(name string) string {
+	for _, p := range c.defaults {
+		if p.Name == name {
+			return p.Value
+		}
+	}
+	return ""
+}
+
 // Reported is the values that PostgreSQL reports (ParameterStatus), in the order it first did. It is the same pointer
 // as long as, and wherever, they are the same.
 func (c *Conn) Reported(in *sessionstate.Interner) *sessionstate.Settings {
@@ -191,6 +206,14 @@ var opaqueEncodings = []string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "
 
 // Opaque tells whether texts cannot be scanned, because of the client_encoding.
 func (c *Conn) Opaque() bool { return c.opaque }
+
+// NoteReal notes that st is prepared under a client's own name for it.
+func (c *Conn) NoteReal(name string, st *sessionstate.Statement) {
+	if c.RealNames == nil {
+		c.RealNames = map[string]*sessionstate.Statement{}
+	}
+	c.RealNames[name] = st
+}
 
 // NoteCustoms notes which parameters of extensions' kind exist now.
 func (c *Conn) NoteCustoms(list []sessionstate.Setting) {
@@ -314,7 +337,7 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 			c.borrower.OnParsed(e.Stmt)
 		}
 	case 'S':
-		c.noteParameter(body)
+		c.noteParameter(g, off, body, outcome)
 	case 'G':
 		if c.reclaim.active {
 			c.endOpenRequests() // its client went before the COPY began
@@ -324,6 +347,7 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 			c.borrower.OnTag(tag, e)
 		}
 	case 'E':
+		c.Errors++
 		if outcome == sessionstate.Pass && c.borrower != nil && part == wire.Whole && c.playAgain(body) {
 			outcome = sessionstate.Drop
 			break
@@ -359,13 +383,24 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 	}
 }
 
-func (c *Conn) noteParameter(body []byte) {
+func (c *Conn) noteParameter(g *wire.Gather, off int, body []byte, outcome sessionstate.Outcome) {
 	name, rest, ok := wire.Cstring(body)
 	if !ok {
 		return
 	}
-	if value, _, ok := wire.Cstring(rest); ok {
-		c.setParameter(string(name), string(value))
+	v, _, ok := wire.Cstring(rest)
+	if !ok {
+		return
+	}
+	value := string(v)
+	c.setParameter(string(name), value)
+	if outcome != sessionstate.Pass || c.borrower == nil {
+		return
+	}
+	told, tell := c.borrower.OnParameter(string(name), value)
+	c.swallowing = !tell || told != value
+	if tell && told != value {
+		g.Insert(off, wire.AppendParameterStatus(nil, string(name), told))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -65,6 +66,7 @@ func Dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 		_ = nc.Close()
 		return nil, err
 	}
+	c.defaults = slices.Clone(c.parameters)
 	if c.fd, err = loop.TakeFd(nc); err != nil {
 		return nil, err
 	}

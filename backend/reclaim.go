@@ -49,6 +49,10 @@ func (c *Conn) Reclaim(dirty, cancel, halfSent bool) {
 // onSkipped notes that the server has skipped or refused a request of a client that has gone.
 func (c *Conn) onSkipped(e sessionstate.Entry) {
 	switch {
+	case e.Shared && e.Kind == sessionstate.KindClose:
+		c.NoteReal(e.Name, e.Stmt)
+	case e.Shared:
+		delete(c.RealNames, e.Name)
 	case e.Kind != sessionstate.KindParse:
 	case e.Stmt == nil:
 		c.Unnamed = c // nobody's, but not nothing

@@ -5,22 +5,22 @@ type RetireReason uint8
 
 // The reasons.
 const (
-	NotRetired         RetireReason = iota
-	RetireLost                      // the connection to PostgreSQL broke or was closed by it
-	RetireDesync                    // the server said something that was not owed
-	RetireLifetime                  // older than server_lifetime
-	RetireIdle                      // unused for server_idle_timeout
-	RetireUnresettable              // carries state that DISCARD ALL does not clear
-	RetireMidMessage                // its client went away in the middle of a message
-	RetireUncleanable               // ROLLBACK or DISCARD ALL failed or took too long
-	RetireCarryFailed               // a client's settings could not be put in force
-	RetireCancelUnsure              // a cancel sent for it was not confirmed in time
-	RetireReconfigured              // the configuration of its database changed
-	RetireShutdown                  // the pooler is stopping
-	RetireInTheWay                  // it kept a statement like DROP DATABASE from working
-	RetireForeignSetting            // a client asks for a parameter that exists on it for others only
-	RetireLeak                      // state of unknown origin was found on it
-	RetirePanic                     // a bug ended the session that held it
+	NotRetired           RetireReason = iota
+	RetireLost                        // the connection to PostgreSQL broke or was closed by it
+	RetireDesync                      // the server said something that was not owed
+	RetireLifetime                    // older than server_lifetime
+	RetireIdle                        // unused for server_idle_timeout
+	RetireUnresettable                // carries state that DISCARD ALL does not clear
+	RetireMidMessage                  // its client went away in the middle of a message
+	RetireUncleanable                 // ROLLBACK or DISCARD ALL failed or took too long
+	RetireCarryFailed                 // a client's settings could not be put in force
+	RetireCancelUnsure                // a cancel sent for it was not confirmed in time
+	RetireReconfigured                // the configuration of its database changed
+	RetireShutdown                    // the pooler is stopping
+	RetireInTheWay                    // it kept a statement like DROP DATABASE from working
+	RetireForeignSetting              // a client asks for a parameter that exists on it for others only
+	RetireLeak                        // state of unknown origin was found on it
+	RetirePanic                       // a bug ended the session that held it
 	retireReasons
 )
 

@@ -35,8 +35,12 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 	if t.Effects&noted == 0 && !s.tempPath && s.seemsHarmless(text) {
 		return
 	}
+	if t.Effects&(sessionstate.EffectReset|sessionstate.EffectDiscard) != 0 {
+		s.resetting = s.base != nil
+	}
 	if t.Resets(s.base) {
-		s.doubt(text).AllSettings = true
+		d := s.doubt(text)
+		d.AllSettings, d.Resets = true, true
 		s.restore = max(s.restore, restoreLocal)
 		if t.Effects&(sessionstate.EffectSettings|sessionstate.EffectRole) != 0 {
 			s.restore = restoreSession
@@ -117,6 +121,7 @@ func (s *Session) noteExecuted(t *sessionstate.Text, text []byte) {
 // doubt returns the session's doubts, which it begins if there are none.
 func (s *Session) doubt(text []byte) *sessionstate.Doubts {
 	if s.doubts == nil {
+		s.errors = s.lease.Conn.Errors
 		s.doubts = &sessionstate.Doubts{Text: string(text[:min(len(text), maxShownText)])}
 	}
 	return s.doubts
@@ -129,7 +134,12 @@ const maxShownText = 1000
 func (s *Session) audit() {
 	c, d := s.lease.Conn, s.doubts
 	q := backend.Question{Kinds: d.Kinds, AllSettings: d.AllSettings, Names: d.Names}
+	if c.Errors != s.errors { // what was set may not have been
+		d.AllSettings = d.AllSettings || len(d.Names) > 0
+	}
 	if d.AllSettings {
+		d.AddNames(c.Customs)
+		q.AllSettings = true
 		q.Names = s.srv.customs.ask(s.pool.Key.Database, &q.Functions, d.Names)
 	}
 	s.asking = true
@@ -177,6 +187,12 @@ func (s *Session) adoptSettings(d *sessionstate.Doubts, r *backend.Report) {
 	}
 	c := s.lease.Conn
 	now := inForce(r, c.Login)
+	if d.Resets { // back to the client's own value, of which PostgreSQL knows nothing
+		now = slices.DeleteFunc(now, func(o sessionstate.Setting) bool {
+			_, own := s.base.Value(o.Name)
+			return own && o.Value == "" && strings.Contains(o.Name, ".")
+		})
+	}
 	if !d.AllSettings {
 		now = append(now, c.Settings.Without(d.Names)...)
 	}
@@ -224,11 +240,10 @@ func (s *Session) adoptPrepared(r *backend.Report) {
 	size := 0
 	for _, p := range r.Prepared {
 		size += len(p.Value)
-		if d := sessionstate.Inspect([]byte(p.Value), c.StdStrings); d.Statements == 1 && len(d.Prepares) == 1 && d.Prepares[0] == p.Name {
-			list = append(list, p)
-		} else {
+		if !makesAlone(p, c.StdStrings) {
 			s.pins |= sessionstate.PinSet(sessionstate.EffectPrepare) // its text does not make it alone
 		}
+		list = append(list, p)
 	}
 	if len(list) > maxCarried || size > maxCarriedBytes {
 		s.pins |= sessionstate.PinSet(sessionstate.EffectPrepare)
@@ -244,6 +259,12 @@ func (s *Session) adoptPrepared(r *backend.Report) {
 			s.forgetName(name, st)
 		}
 	}
+}
+
+// makesAlone tells whether the text of a statement of SQL's PREPARE makes it and does nothing else.
+func makesAlone(p sessionstate.Setting, standardStrings bool) bool {
+	d := sessionstate.Inspect([]byte(p.Value), standardStrings)
+	return d.Statements == 1 && len(d.Prepares) == 1 && d.Prepares[0] == p.Name
 }
 
 // isLeak tells whether the report shows state that this client need not have left: it was found by chance, and others

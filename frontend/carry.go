@@ -88,6 +88,20 @@ func (s *Session) inject(dst []byte, sql string, action sessionstate.Action) []b
 
 func quoteIdentifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
+// OnParameter implements backend.Borrower. When a start-up parameter goes back to its default, PostgreSQL reports its
+// own, and the client is told its own, which will be in force again before its next request.
+func (s *Session) OnParameter(name, value string) (told string, tell bool) {
+	told = value
+	if _, own := s.base.Value(strings.ToLower(name)); own && s.resetting && value == s.lease.Conn.Default(name) {
+		told = s.welcome.Reported(name)
+		tell = told != s.reported.Reported(name)
+	} else {
+		tell = true
+	}
+	s.reported = s.srv.interner.With(s.reported, name, told)
+	return told, tell
+}
+
 // OnCarried implements backend.Borrower.
 func (s *Session) OnCarried(dst []byte) []byte {
 	s.asking = false

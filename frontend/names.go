@@ -47,11 +47,12 @@ func (s *Session) share(g *wire.Gather, off int, name string, st *sessionstate.S
 	if st == nil || st.Private || c.RealNames[name] == st {
 		return
 	}
-	if c.RealNames == nil {
-		c.RealNames = map[string]*sessionstate.Statement{}
+	c.NoteReal(name, st)
+	action := sessionstate.SwallowDone
+	if g.In[off] == 'Q' {
+		action = sessionstate.Ignore // PostgreSQL says what is wrong when it meets the name
 	}
-	c.RealNames[name] = st
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.Ignore})
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: action, Name: name, Shared: true})
 	g.Insert(off, wire.AppendNamed(nil, 'P', nil, name, st.Body, 0))
 }
 
@@ -70,8 +71,8 @@ func (s *Session) hidePrepared(g *wire.Gather, off int) {
 // closeReal appends a Close of a statement that has a client's name.
 func (s *Session) closeReal(dst []byte, name string) []byte {
 	c := s.lease.Conn
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindClose, Action: sessionstate.Swallow, Name: name, Stmt: c.RealNames[name], Shared: true})
 	delete(c.RealNames, name)
-	s.owe(sessionstate.KindClose, sessionstate.Swallow)
 	return wire.AppendNamed(dst, 'C', []byte{'S'}, name, nil, 0)
 }
 

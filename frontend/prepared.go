@@ -138,7 +138,9 @@ func (s *Session) onParseUnnamed(f frame, rest []byte, part wire.Part) {
 	c := s.lease.Conn
 	u := &s.unnamed
 	if part == wire.Whole {
-		s.guardText(f, s.texts.Get(sessionstate.TextOf(rest), c.StdStrings))
+		t := s.texts.Get(sessionstate.TextOf(rest), c.StdStrings)
+		s.guardText(f, t)
+		s.shareNames(f.g, f.off, t)
 	}
 	u.mark++
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Mark: u.mark})
@@ -165,10 +167,23 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	s.names[name] = st
 	c := s.lease.Conn
 	s.guardText(f, st.Text)
+	s.shareNames(f.g, f.off, st.Text)
+	if s.doubts != nil && s.doubts.Kinds&sessionstate.PinSet(sessionstate.EffectPrepare) != 0 && !st.Private {
+		s.prepareReal(f, name, st)
+		return
+	}
 	s.prepareAnew(f, st)
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st})
 	f.rename(st.Name, rest)
 	s.evict(f)
+}
+
+// prepareReal has PostgreSQL prepare st under the client's own name, since it alone knows whether SQL's PREPARE has
+// taken that meanwhile.
+func (s *Session) prepareReal(f frame, name string, st *sessionstate.Statement) {
+	c := s.lease.Conn
+	c.NoteReal(name, st)
+	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st, Shared: true})
 }
 
 // prepareAnew makes room for a Parse of st, which PostgreSQL shall judge even if it holds the statement already: a
@@ -396,7 +411,9 @@ func (s *Session) OnSkipped(e sessionstate.Entry) {
 	case sessionstate.KindParse:
 		s.undoParse(e)
 	case sessionstate.KindClose:
-		if e.Action == sessionstate.Invent {
+		if e.Shared {
+			c.NoteReal(e.Name, e.Stmt)
+		} else if e.Action == sessionstate.Invent {
 			s.names[e.Name] = e.Stmt
 		} else if e.Stmt != nil {
 			c.Prepared.Add(e.Stmt, &s.srv.statements)
@@ -412,6 +429,11 @@ func (s *Session) undoParse(e sessionstate.Entry) {
 	c := s.lease.Conn
 	switch {
 	case e.Action == sessionstate.Replace:
+	case e.Shared:
+		delete(c.RealNames, e.Name)
+		if e.Stmt != nil { // PostgreSQL has judged the client's own Parse under its own name
+			s.forgetName(e.Name, e.Stmt)
+		}
 	case e.Stmt == nil:
 		s.undoParseUnnamed(e)
 	default:

@@ -25,6 +25,7 @@ type Session struct {
 	lease      *pool.Lease
 	req        pool.Request
 	reported   *sessionstate.Settings // the ParameterStatus values that the client knows
+	welcome    *sessionstate.Settings // those that it was told first
 	names      map[string]*sessionstate.Statement
 	unnamed    unnamedStatement
 	large      *sessionstate.Scanner  // scans the statement that is being streamed
@@ -60,6 +61,8 @@ type Session struct {
 	check       config.StateCheck
 	asking      bool   // PostgreSQL has been asked something that decides how to go on
 	restore     uint8  // a parameter goes back to its default, which may have to be the client's own
+	resetting   bool   // a statement that may set start-up parameters back is running
+	errors      uint32 // of the server session, when the doubts began
 	foreign     bool   // the server session has parameters that exist for others only
 	tempPath    bool   // search_path names pg_temp, so that what is created may be temporary
 	heldReady   bool   // the client waits for its ReadyForQuery
@@ -106,7 +109,7 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 
 // greet ends the login: the client is told its parameters and its cancel key.
 func (s *Session) greet(reported *sessionstate.Settings) {
-	s.greeted, s.reported = true, reported
+	s.greeted, s.reported, s.welcome = true, reported, reported
 	out := append(s.loop.Out(), 'R', 0, 0, 0, 8, 0, 0, 0, 0)
 	for _, p := range reported.List() {
 		out = wire.AppendParameterStatus(out, p.Name, p.Value)
@@ -322,6 +325,11 @@ func (s *Session) giveBack(l *pool.Lease) {
 	c := l.Conn
 	cancel := !s.graceful
 	dirty := s.pins != 0 || s.doubts != nil || s.carryBad || s.boundary == sessionstate.BoundarySession
+	if s.doubts != nil { // whatever becomes of them, they are there now
+		for _, name := range s.doubts.Names {
+			c.NoteCustoms([]sessionstate.Setting{{Name: name}})
+		}
+	}
 	if s.pins.Unresettable() {
 		if cancel && !c.Replies.Idle() {
 			c.Cancel()

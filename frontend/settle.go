@@ -18,7 +18,7 @@ func (s *Session) OnTag(tag []byte, e sessionstate.Entry) {
 	switch t := string(tag); {
 	case t == "DISCARD ALL":
 		c.Settings, c.SQLNames, s.sqlNames = nil, nil, nil
-		s.req.Settings = s.base
+		s.req.Settings = s.srv.interner.Overlay(s.base, emptied(s.req.Settings, s.base))
 		s.forgetPrepared()
 		s.plan()
 	case t == "DEALLOCATE ALL":
@@ -37,12 +37,24 @@ func (s *Session) OnTag(tag []byte, e sessionstate.Entry) {
 	s.pins = s.pins.AfterTag(string(tag))
 }
 
+// emptied is the parameters of extensions' kind among those of s that are not of base: reset they are empty, not gone.
+func emptied(s, base *sessionstate.Settings) []sessionstate.Setting {
+	var list []sessionstate.Setting
+	for _, o := range s.List() {
+		if _, own := base.Value(o.Name); !own && strings.Contains(o.Name, ".") {
+			list = append(list, sessionstate.Setting{Name: o.Name})
+		}
+	}
+	return list
+}
+
 const tempPin = sessionstate.PinSet(sessionstate.EffectTemp)
 
 // OnReady implements backend.Borrower. Inside a transaction a parameter that has gone back to the server's default is
 // put back to the client's own; outside, PostgreSQL is asked first. At a boundary that discards state the client waits
 // until that is done, so that what it is told of it belongs to the request that lost it.
 func (s *Session) OnReady(status byte) bool {
+	s.resetting = false
 	if s.restore != restoreNothing && status != 'E' {
 		if status == 'T' {
 			s.carry = carryRestore
@@ -128,7 +140,6 @@ func (s *Session) decide() {
 func (s *Session) keepLease() {
 	c := s.lease.Conn
 	s.sayReady()
-	s.reported = c.Reported(&s.srv.interner) // every change of it has passed through to the client
 	if len(s.pending) > 0 && !s.fenced() {
 		// It waited for answers, see Replies.NamesOpen.
 		s.proceedWithLease()
@@ -163,7 +174,6 @@ func (s *Session) discard() {
 // letGo ends the session's hold on its lease, which the caller then gives back.
 func (s *Session) letGo() *pool.Lease {
 	l := s.lease
-	s.reported = l.Conn.Reported(&s.srv.interner) // every change of it has passed through to the client
 	s.lease, s.carry, s.restore = nil, carryNothing, restoreNothing
 	s.enter(PhaseIdle)
 	return l

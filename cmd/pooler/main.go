@@ -13,6 +13,7 @@ const usage = `pooler lets many PostgreSQL clients share few server sessions.
   pooler serve --config FILE   serve clients (default file: pooler.toml)
   pooler check --config FILE   check the configuration and say what is wrong with it
   pooler demo [--workload]     a private throwaway PostgreSQL with the pooler in front of it
+  pooler conform ...           compare a pooler, this or another, with direct connections
   pooler version               print the version
 
 Each takes --help.
@@ -45,6 +46,8 @@ func run(args []string) error {
 		return check(rest)
 	case "demo":
 		return demo(rest)
+	case "conform":
+		return conformance(rest)
 	case "version", "--version", "-v":
 		printVersion()
 		return nil

@@ -12,6 +12,7 @@ type Doubts struct {
 	AllSettings bool     // every parameter, not only Names
 	Hidden      bool     // a call, a DO block or chance asked for a look at everything
 	Names       []string // parameters to ask about, those of extensions' kind (with a dot) included
+	Resets      bool     // one of the start-up parameters may have gone back to its default
 	Sampled     bool     // of these, chance
 	Announced   PinSet   // kinds that statements are known to leave
 	Text        string   // the beginning of the statement that raised them, for operators

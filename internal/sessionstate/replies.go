@@ -40,6 +40,7 @@ type Entry struct {
 	Stmt   *Statement // Parse, Close: the statement that the request defines or ends
 	Refuse Refusal    // Replace: what the client is told
 	Failed bool       // among the dropped: it is the one that failed, not one skipped after it
+	Shared bool       // Parse of a statement under the client's own name for it, besides the pooler's
 	Mark   uint32     // Parse of the unnamed statement: which of the client's
 }
 

@@ -186,6 +186,28 @@ func (in *Interner) Overlay(base *Settings, over []Setting) *Settings {
 	return in.Intern(list)
 }
 
+// Reported is the value of a parameter in a list that is in the order of PostgreSQL's reports.
+func (s *Settings) Reported(name string) string {
+	for _, o := range s.List() {
+		if o.Name == name {
+			return o.Value
+		}
+	}
+	return ""
+}
+
+// With returns s, a list in the order of PostgreSQL's reports, with another value for a parameter.
+func (in *Interner) With(s *Settings, name, value string) *Settings {
+	list := slices.Clone(s.List())
+	for i := range list {
+		if list[i].Name == name {
+			list[i].Value = value
+			return in.InternInOrder(list)
+		}
+	}
+	return in.InternInOrder(append(list, Setting{name, value}))
+}
+
 // Without returns the list of s without the named settings.
 func (s *Settings) Without(names []string) []Setting {
 	var kept []Setting
