@@ -27,9 +27,9 @@ type Borrower interface {
 	OnParameter(name, value string) (told string, tell bool)
 	// OnTag: a statement of request e ended with this command tag.
 	OnTag(tag []byte, e sessionstate.Entry)
-	// OnReady: the client's requests up to here are answered, and its ReadyForQuery with this status comes. It reports
-	// whether the client shall get it later, from the borrower.
-	OnReady(status byte) (hold bool)
+	// OnReady: the client's requests up to here are answered, and its ReadyForQuery with this status comes. It appends
+	// what the client is to be told before that, and reports whether it shall get it later, from the borrower.
+	OnReady(dst []byte, status byte) (out []byte, hold bool)
 	// OwnWords returns an ErrorResponse, of which body is PostgreSQL's, with the client's names of statements in place
 	// of the pooler's.
 	OwnWords(body []byte) []byte
@@ -328,7 +328,10 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 		switch {
 		case c.borrower == nil:
 		case outcome == sessionstate.Pass:
-			c.swallowing = c.borrower.OnReady(c.status)
+			var told []byte
+			if told, c.swallowing = c.borrower.OnReady(nil, c.status); told != nil {
+				g.Insert(off, told)
+			}
 		case e.Action == sessionstate.Swallow && e.Kind == sessionstate.KindQuery && !c.failed:
 			g.Insert(off, c.borrower.OnCarried(nil))
 		}

@@ -36,7 +36,10 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 		return
 	}
 	if t.Effects&(sessionstate.EffectReset|sessionstate.EffectDiscard) != 0 {
-		s.resetting = s.base != nil
+		s.resetting = nil
+		if s.base != nil {
+			s.resetting = t
+		}
 	}
 	if t.Resets(s.base) {
 		d := s.doubt(text)

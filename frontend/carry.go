@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -91,15 +92,39 @@ func quoteIdentifier(name string) string { return `"` + strings.ReplaceAll(name,
 // OnParameter implements backend.Borrower. When a start-up parameter goes back to its default, PostgreSQL reports its
 // own, and the client is told its own, which will be in force again before its next request.
 func (s *Session) OnParameter(name, value string) (told string, tell bool) {
-	told = value
-	if _, own := s.base.Value(strings.ToLower(name)); own && s.resetting && value == s.lease.Conn.Default(name) {
+	told, tell = value, true
+	if s.goesBack(name) && value == s.lease.Conn.Default(name) {
 		told = s.welcome.Reported(name)
 		tell = told != s.reported.Reported(name)
-	} else {
-		tell = true
 	}
 	s.reported = s.srv.interner.With(s.reported, name, told)
 	return told, tell
+}
+
+// goesBack tells whether what is running may set a start-up parameter of the client's back.
+func (s *Session) goesBack(name string) bool {
+	if s.resetting == nil {
+		return false
+	}
+	name = strings.ToLower(name)
+	if _, own := s.base.Value(name); !own {
+		return false
+	}
+	d := s.resetting.Details
+	return d == nil || !d.SettingsKnown || slices.Contains(d.Settings, name)
+}
+
+// tellReset appends the client's own values of start-up parameters that have gone back to a default of which
+// PostgreSQL says nothing, because it was in force already.
+func (s *Session) tellReset(dst []byte) []byte {
+	c := s.lease.Conn
+	for _, p := range s.welcome.List() {
+		if p.Value != s.reported.Reported(p.Name) && s.goesBack(p.Name) && c.Reported(&s.srv.interner).Reported(p.Name) == c.Default(p.Name) {
+			dst = wire.AppendParameterStatus(dst, p.Name, p.Value)
+			s.reported = s.srv.interner.With(s.reported, p.Name, p.Value)
+		}
+	}
+	return dst
 }
 
 // OnCarried implements backend.Borrower.

@@ -250,6 +250,12 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		c.Replies.Push(sessionstate.Entry{Kind: kind})
 		return true
 	}
+	if c.RealNames[string(name)] == st && !c.Prepared.Has(st) {
+		s.noteUse(f, kind, st.Text, sessionstate.TextOf(st.Body), after)
+		c.RecordReplay(nil, sessionstate.Entry{})
+		c.Replies.Push(sessionstate.Entry{Kind: kind, Name: namesEnded(st.Text)})
+		return true
+	}
 	if stale := c.Prepared.Stale(st); !stale && c.Prepared.Has(st) {
 		c.BeginReplay(st)
 	} else {
@@ -480,10 +486,36 @@ func (s *Session) disownUnnamed(g *wire.Gather, typ byte, off, n int) {
 // forgetPrepared notes that DEALLOCATE ALL or DISCARD ALL has ended every statement of the server session, and with
 // them the client's own.
 func (s *Session) forgetPrepared() {
-	s.lease.Conn.Prepared.Clear()
-	s.lease.Conn.RealNames = nil
+	c := s.lease.Conn
+	var behind []sessionstate.Entry // parsed behind it in the same sequence
+	c.Replies.EachParse(func(e sessionstate.Entry) {
+		s.srv.statements.Hold(e.Stmt)
+		behind = append(behind, e)
+	})
+	c.Prepared.Clear()
+	c.RealNames = nil
 	s.forgetStatements()
 	s.pins &^= sessionstate.PinLargeName
+	for _, e := range behind {
+		s.remember(e)
+	}
+}
+
+// remember notes what the Parse e, which is under way and held once, will have prepared.
+func (s *Session) remember(e sessionstate.Entry) {
+	c := s.lease.Conn
+	switch {
+	case e.Action == sessionstate.Replace:
+	case e.Shared:
+		c.NoteReal(e.Name, e.Stmt)
+	default:
+		c.Prepared.Add(e.Stmt, &s.srv.statements)
+	}
+	if e.Name != "" && e.Action == sessionstate.Forward {
+		s.names[e.Name] = e.Stmt // with the one hold
+		return
+	}
+	s.srv.statements.Drop(e.Stmt)
 }
 
 // forgetName ends the client's name for st.

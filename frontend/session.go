@@ -37,6 +37,7 @@ type Session struct {
 	pinned     *pinning               // nil: it is not
 	texts      *sessionstate.Texts    // of the loop
 	policy     *sessionstate.Policy   // nil: the default
+	resetting  *sessionstate.Text     // a statement that may set start-up parameters back is running
 	partial    []byte                 // beginning of a frame that is looked at whole
 	pending    []byte                 // whole frames, and perhaps a beginning, that wait for a lease
 	walker     wire.Walker
@@ -61,7 +62,6 @@ type Session struct {
 	check       config.StateCheck
 	asking      bool   // PostgreSQL has been asked something that decides how to go on
 	restore     uint8  // a parameter goes back to its default, which may have to be the client's own
-	resetting   bool   // a statement that may set start-up parameters back is running
 	errors      uint32 // of the server session, when the doubts began
 	foreign     bool   // the server session has parameters that exist for others only
 	tempPath    bool   // search_path names pg_temp, so that what is created may be temporary

@@ -53,8 +53,11 @@ const tempPin = sessionstate.PinSet(sessionstate.EffectTemp)
 // OnReady implements backend.Borrower. Inside a transaction a parameter that has gone back to the server's default is
 // put back to the client's own; outside, PostgreSQL is asked first. At a boundary that discards state the client waits
 // until that is done, so that what it is told of it belongs to the request that lost it.
-func (s *Session) OnReady(status byte) bool {
-	s.resetting = false
+func (s *Session) OnReady(dst []byte, status byte) ([]byte, bool) {
+	if s.resetting != nil {
+		dst = s.tellReset(dst)
+		s.resetting = nil
+	}
 	if s.restore != restoreNothing && status != 'E' {
 		if status == 'T' {
 			s.carry = carryRestore
@@ -69,7 +72,7 @@ func (s *Session) OnReady(status byte) bool {
 		s.atBoundary = nil
 	}
 	s.heldReady = status == 'I' && s.lease.Conn.Replies.Idle() && s.mayDiscard()
-	return s.heldReady
+	return dst, s.heldReady
 }
 
 // mayDiscard tells whether the boundary may have state discarded.

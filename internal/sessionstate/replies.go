@@ -107,10 +107,13 @@ func (r *Replies) Push(e Entry) {
 		r.owed, r.head = r.owed[:kept], 0
 	}
 	r.owed = append(r.owed, e)
-	if e.Name != "" {
+	if e.tellsNames() {
 		r.named++
 	}
 }
+
+// tellsNames tells whether what a name means to the client depends on the answer.
+func (e *Entry) tellsNames() bool { return e.Name != "" && (!e.Shared || e.Action == Forward) }
 
 // Settle takes note of one message of the server, by its type, and says whose it is. e is the request it answers,
 // where it answers one.
@@ -256,7 +259,7 @@ func (r *Replies) pop() {
 }
 
 func (r *Replies) advance() {
-	if r.owed[r.head].Name != "" {
+	if r.owed[r.head].tellsNames() {
 		r.named--
 	}
 	r.owed[r.head] = Entry{} // let go of what it names
@@ -302,7 +305,7 @@ func (r *Replies) NamesOpen() bool {
 	}
 	found := false
 	for _, e := range r.owed[r.head:] {
-		found = found || e.Name != ""
+		found = found || e.tellsNames()
 		if found && e.Kind.endsWithReady() {
 			return true
 		}
@@ -318,6 +321,15 @@ func (r *Replies) InCopy() bool { return r.copyIn && !r.copyEndOwed() }
 
 // HasDropped tells whether TakeDropped has something to say.
 func (r *Replies) HasDropped() bool { return len(r.dropped) > 0 }
+
+// EachParse calls f for each Parse whose answer is owed.
+func (r *Replies) EachParse(f func(Entry)) {
+	for _, e := range r.owed[r.head:] {
+		if e.Kind == KindParse && e.Stmt != nil {
+			f(e)
+		}
+	}
+}
 
 // Dropped is for how many requests TakeDropped would call undo.
 func (r *Replies) Dropped() int { return len(r.dropped) }
