@@ -39,12 +39,23 @@ type audit struct {
 // maxAudit bounds what an audit's answer may keep in memory, in bytes. A session that holds more is pinned.
 const maxAudit = 256 << 10
 
+// auditName is the statement that an audit prepares and closes.
+const auditName = sessionstate.PoolerPrefix + "audit"
+
 // Audit asks PostgreSQL what the session holds. The borrower hears by OnAudited; until then nothing else may be sent.
+// A simple Query would drop the client's unnamed statement.
 func (c *Conn) Audit(q Question) {
 	c.audit = &audit{report: &Report{}}
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Ask})
-	c.Unnamed = nil // a simple Query drops it
-	c.Write(wire.AppendQuery(nil, q.sql()))
+	for _, k := range []sessionstate.Kind{
+		sessionstate.KindParse, sessionstate.KindBind, sessionstate.KindExecute, sessionstate.KindClose, sessionstate.KindSync,
+	} {
+		c.Replies.Push(sessionstate.Entry{Kind: k, Action: sessionstate.Ask})
+	}
+	out := wire.AppendNamed(nil, 'P', nil, auditName, append([]byte(q.sql()), 0, 0, 0), 0)
+	out = wire.AppendNamed(out, 'B', []byte{0}, auditName, make([]byte, 6), 0)
+	out = wire.AppendNamed(out, 'E', nil, "", make([]byte, 4), 0)
+	out = wire.AppendNamed(out, 'C', []byte{'S'}, auditName, nil, 0)
+	c.Write(wire.AppendHeader(out, 'S', 0))
 }
 
 // The parts of the audit: rows of kind, name and value. Names are qualified because the client's search_path is in
@@ -59,7 +70,8 @@ const (
 		" WHERE current_user OPERATOR(pg_catalog.<>) session_user"
 	auditPrepared = " UNION ALL SELECT CASE WHEN p.from_sql THEN 'prepared' ELSE 'named' END,p.name,pg_catalog.encode(pg_catalog.convert_to(p.statement,'UTF8'),'hex')" +
 		" FROM pg_catalog.pg_prepared_statements p WHERE NOT pg_catalog.starts_with(p.name,'" + sessionstate.PoolerPrefix + "')"
-	auditCursor = " UNION ALL SELECT 'hold_cursor','',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors)"
+	// The audit's own portal is not holdable.
+	auditCursor = " UNION ALL SELECT 'hold_cursor','',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable)"
 	auditListen = " UNION ALL SELECT 'listen','',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"
 	// Whatever is in a schema depends on it; 2615 is pg_namespace.
 	auditTemp = " UNION ALL SELECT 'temporary','',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d" +

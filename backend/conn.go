@@ -30,9 +30,9 @@ type Borrower interface {
 	// OnReady: the client's requests up to here are answered, and its ReadyForQuery with this status comes. It appends
 	// what the client is to be told before that, and reports whether it shall get it later, from the borrower.
 	OnReady(dst []byte, status byte) (out []byte, hold bool)
-	// OwnWords returns an ErrorResponse, of which body is PostgreSQL's, with the client's names of statements in place
-	// of the pooler's.
-	OwnWords(body []byte) []byte
+	// OwnWords returns an ErrorResponse to the request e, of which body is PostgreSQL's, with the client's names of
+	// statements in place of the pooler's.
+	OwnWords(body []byte, e sessionstate.Entry) []byte
 	// OnAudited: PostgreSQL has said what the session holds; nil: it could not be asked.
 	OnAudited(r *Report)
 	// OnParsed: the server has accepted this statement.
@@ -356,10 +356,6 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 			break
 		}
 		c.noteStale(e, body)
-		if outcome == sessionstate.Pass && c.borrower != nil && bytes.Contains(body, []byte(sessionstate.PoolerPrefix)) && part == wire.Whole {
-			g.Insert(off, c.borrower.OwnWords(body))
-			c.swallowing = true
-		}
 		if v := string(wire.ErrorField(body, 'V')); outcome == sessionstate.Pass && (v == "FATAL" || v == "PANIC") {
 			c.explained = c.borrower != nil
 		}
@@ -367,6 +363,10 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 			c.Replies.TakeDropped(c.borrower.OnSkipped)
 		} else {
 			c.Replies.TakeDropped(c.onSkipped)
+		}
+		if outcome == sessionstate.Pass && c.borrower != nil && bytes.Contains(body, []byte(sessionstate.PoolerPrefix)) && part == wire.Whole {
+			g.Insert(off, c.borrower.OwnWords(body, e))
+			c.swallowing = true
 		}
 	}
 	switch outcome {

@@ -15,23 +15,23 @@ type accepted struct {
 }
 
 type acceptedKey struct {
-	pool pool.Key
-	body string // of the Parse message, behind the name
+	pool     pool.Key
+	settings *sessionstate.Settings // search_path among them
+	body     string                 // of the Parse message, behind the name
 }
 
 // maxAccepted bounds the memory; beyond it all is forgotten and learned anew.
 const maxAccepted = 2_000
 
-func (a *accepted) find(k pool.Key, body []byte) *sessionstate.Statement {
+func (a *accepted) find(key acceptedKey) *sessionstate.Statement {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.known[acceptedKey{k, string(body)}]
+	return a.known[key]
 }
 
-func (a *accepted) add(k pool.Key, st *sessionstate.Statement, all *sessionstate.Statements) {
+func (a *accepted) add(key acceptedKey, st *sessionstate.Statement, all *sessionstate.Statements) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := acceptedKey{k, string(st.Body)}
 	if a.known[key] != nil {
 		return
 	}
@@ -60,8 +60,8 @@ func (a *accepted) forgetLocked(all *sessionstate.Statements) {
 
 // OnParsed implements backend.Borrower.
 func (s *Session) OnParsed(st *sessionstate.Statement) {
-	if !st.Private {
-		s.srv.accepted.add(s.pool.Key, st, &s.srv.statements)
+	if !st.Private && s.pins == 0 && s.doubts == nil && s.lease.Conn.Status() == 'I' {
+		s.srv.accepted.add(acceptedKey{s.pool.Key, s.req.Settings, string(st.Body)}, st, &s.srv.statements)
 	}
 }
 
@@ -74,7 +74,7 @@ func (s *Session) parseKnown(frame []byte) bool {
 	if !ok || len(name) == 0 || s.hasName(string(name)) || len(s.names) >= maxNames {
 		return false
 	}
-	st := s.srv.accepted.find(s.pool.Key, body)
+	st := s.srv.accepted.find(acceptedKey{s.pool.Key, s.req.Settings, string(body)})
 	if st == nil || !s.pool.Withdraw(&s.req) {
 		return false
 	}

@@ -37,7 +37,7 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 	}
 	if t.Effects&(sessionstate.EffectReset|sessionstate.EffectDiscard) != 0 {
 		s.resetting = nil
-		if s.base != nil {
+		if s.base != nil && (t.Effects&sessionstate.EffectReset != 0 || t.DiscardsAll()) {
 			s.resetting = t
 		}
 	}
@@ -106,15 +106,22 @@ func (s *Session) noteExecuted(t *sessionstate.Text, text []byte) {
 		names = t.Details.Executes
 	}
 	for _, name := range names {
-		if st := s.names[name]; st != nil && st.Text != nil {
-			s.note(st.Text, text)
+		var executed *sessionstate.Text
+		if st := s.names[name]; st != nil {
+			executed = st.Text
 		} else if sql, ok := s.sqlNames.Value(name); ok {
-			body := *s.texts.Get([]byte(sql), s.lease.Conn.StdStrings)
-			body.Effects &^= sessionstate.EffectPrepare | sessionstate.EffectExecute
-			s.note(&body, text)
-		} else {
+			executed = s.texts.Get([]byte(sql), s.lease.Conn.StdStrings)
+		}
+		if executed == nil {
+			s.doubt(text).RaiseAll()
+			continue
+		}
+		body := *executed
+		if body.Effects&sessionstate.EffectExecute != 0 { // of another, or of itself
 			s.doubt(text).RaiseAll()
 		}
+		body.Effects &^= sessionstate.EffectPrepare | sessionstate.EffectExecute
+		s.note(&body, text)
 	}
 	if len(names) == 0 {
 		s.doubt(text).RaiseAll()

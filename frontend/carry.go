@@ -111,7 +111,7 @@ func (s *Session) goesBack(name string) bool {
 		return false
 	}
 	d := s.resetting.Details
-	return d == nil || !d.SettingsKnown || slices.Contains(d.Settings, name)
+	return d == nil || !d.SettingsKnown || slices.Contains(d.Resets, name)
 }
 
 // tellReset appends the client's own values of start-up parameters that have gone back to a default of which

@@ -77,13 +77,13 @@ func (s *Session) closeReal(dst []byte, name string) []byte {
 }
 
 // OwnWords implements backend.Borrower.
-func (s *Session) OwnWords(body []byte) []byte {
+func (s *Session) OwnWords(body []byte, about sessionstate.Entry) []byte {
 	var e pgproto3.ErrorResponse
 	if err := e.Decode(body); err != nil {
 		return append(wire.AppendHeader(nil, 'E', len(body)), body...)
 	}
 	for _, text := range []*string{&e.Message, &e.Detail, &e.Hint, &e.InternalQuery, &e.Where} {
-		*text = poolerNames.ReplaceAllStringFunc(*text, s.ownName)
+		*text = poolerNames.ReplaceAllStringFunc(*text, func(name string) string { return s.ownName(name, about) })
 	}
 	out, _ := e.Encode(nil)
 	return out
@@ -92,7 +92,10 @@ func (s *Session) OwnWords(body []byte) []byte {
 var poolerNames = regexp.MustCompile(sessionstate.PoolerPrefix + `[0-9a-z]+`)
 
 // ownName is the client's name for the statement that has this one on servers.
-func (s *Session) ownName(name string) string {
+func (s *Session) ownName(name string, about sessionstate.Entry) string {
+	if about.Own != "" {
+		return about.Own
+	}
 	for own, st := range s.names {
 		if st.Name == name {
 			return own

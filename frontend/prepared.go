@@ -164,6 +164,9 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	if s.names == nil {
 		s.names = map[string]*sessionstate.Statement{}
 	}
+	for _, other := range s.names {
+		s.aliases = s.aliases || other == st
+	}
 	s.names[name] = st
 	c := s.lease.Conn
 	s.guardText(f, st.Text)
@@ -270,6 +273,9 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 	}
 	s.noteUse(f, kind, st.Text, sessionstate.TextOf(st.Body), after)
 	e := sessionstate.Entry{Kind: kind, Name: namesEnded(st.Text), Stmt: st}
+	if s.aliases {
+		e.Own = string(name)
+	}
 	c.Replies.Push(e)
 	c.RecordReplay(f.rename(st.Name, after), e)
 	s.evict(f)
@@ -345,13 +351,19 @@ func (s *Session) onDescribeOrClose(f frame, body []byte) bool {
 // text next.
 func (s *Session) onClose(f frame, name string) {
 	c := s.lease.Conn
-	if name == "" {
+	var e sessionstate.Entry
+	if name == "" && s.unnamed.state != unnamedNone {
+		e.Mark = s.unnamed.mark
 		s.unnamed.state = unnamedNone
 		c.Unnamed = nil
 	}
+	if _, sql := s.sqlNames.Value(name); sql {
+		s.doubt([]byte("Close of " + name)).Kinds |= sessionstate.PinSet(sessionstate.EffectPrepare)
+	}
 	st := s.names[name]
 	if st == nil {
-		s.owe(sessionstate.KindClose, sessionstate.Forward)
+		e.Kind = sessionstate.KindClose
+		c.Replies.Push(e)
 		if strings.HasPrefix(name, sessionstate.PoolerPrefix) {
 			f.rename(sessionstate.MissingStatement, nil) // it may be another client's
 		}
@@ -410,15 +422,33 @@ var refusals = [...]func(name string) *Refusal{
 	},
 }
 
+// undoCloseUnnamed: the unnamed statement has not been closed after all.
+func (s *Session) undoCloseUnnamed(e sessionstate.Entry) {
+	u := &s.unnamed
+	if e.Mark != u.mark || u.state != unnamedNone {
+		return
+	}
+	u.state = unnamedKept
+	if u.text == &unknownText {
+		u.state = unnamedServer
+	}
+	s.lease.Conn.Unnamed = s
+}
+
 // OnSkipped implements backend.Borrower: what was noted when e was sent did not come about.
 func (s *Session) OnSkipped(e sessionstate.Entry) {
 	c := s.lease.Conn
+	if e.Action == sessionstate.Ask {
+		return
+	}
 	switch e.Kind {
 	case sessionstate.KindParse:
 		s.undoParse(e)
 	case sessionstate.KindClose:
 		if e.Shared {
 			c.NoteReal(e.Name, e.Stmt)
+		} else if e.Mark != 0 {
+			s.undoCloseUnnamed(e)
 		} else if e.Action == sessionstate.Invent {
 			s.names[e.Name] = e.Stmt
 		} else if e.Stmt != nil {

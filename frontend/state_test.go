@@ -89,6 +89,18 @@ func TestStatementsOfSQLAndOfTheProtocolShareOneNamespace(t *testing.T) {
 	}
 }
 
+// A statement that executes itself is PostgreSQL's to refuse, and nothing to follow without end.
+func TestAStatementThatExecutesItself(t *testing.T) {
+	p, db := newStateGround(t)
+	c := newRaw(t, p, db)
+	c.prepare("p", "EXECUTE p")
+	a := c.play(run("p")...)
+	if a.Errors == 0 || a.Status == 0 {
+		t.Errorf("got %+v, want an error", a)
+	}
+	c.ask("SELECT 1", "1")
+}
+
 func TestOwnNamesInErrors(t *testing.T) {
 	p, db := newStateGround(t)
 	c := newRaw(t, p, db)

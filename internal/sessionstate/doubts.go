@@ -121,3 +121,8 @@ func (t *Text) Resets(base *Settings) bool {
 		return ok
 	})
 }
+
+// DiscardsAll tells whether t may be DISCARD ALL rather than one of its lesser forms.
+func (t *Text) DiscardsAll() bool {
+	return t.Effects&EffectDiscard != 0 && (t.Details == nil || slices.Contains(t.Details.Words, "all"))
+}

@@ -10,6 +10,7 @@ type Details struct {
 	Executes      []string // names that EXECUTE uses, also in EXPLAIN and CREATE TABLE … AS
 	Deallocates   []string // names that DEALLOCATE ends; not those of DEALLOCATE ALL
 	Settings      []string // in lower case, the parameters that SET, RESET and set_config name; not those of SET LOCAL
+	Resets        []string // those of Settings that may go back to their default
 	SettingsKnown bool     // Settings has all that the text may change for the session
 	Custom        []string // in lower case, words with a dot in them that may name a parameter, also in constants; at most 200
 	Calls         []string // unqualified names of the functions called that the scanner does not know
@@ -49,14 +50,16 @@ type inspector struct {
 	statement []piece // the one under way, without white space
 	configs   []int   // where in it the arguments of set_config begin
 	settings  bool    // it updates pg_settings
+	resetting bool    // the parameter at hand goes back to its default
 
-	prepares, executes, deallocates, parameters, custom, calls, words nameSet
+	prepares, executes, deallocates, parameters, resets, custom, calls, words nameSet
 }
 
 func (in *inspector) result() *Details {
 	d := in.details
 	d.Prepares, d.Executes, d.Deallocates = in.prepares.names, in.executes.names, in.deallocates.names
-	d.Settings, d.Custom, d.Calls, d.Words = in.parameters.names, in.custom.names, in.calls.names, in.words.names
+	d.Settings, d.Resets = in.parameters.names, in.resets.names
+	d.Custom, d.Calls, d.Words = in.custom.names, in.calls.names, in.words.names
 	if d.Opaque || len(d.Calls) > 0 || in.effects&(EffectExecute|EffectDiscard) != 0 {
 		d.SettingsKnown = false
 	}

@@ -13,16 +13,21 @@ func (in *inspector) set(st []piece) {
 	if keyword(st, "transaction") { // SET SESSION TRANSACTION is SET TRANSACTION
 		return
 	}
+	last := st[len(st)-1]
+	in.resetting = last.is("default") || last.is("local") // the latter is of SET TIME ZONE
 	in.parameter(st)
+	in.resetting = false
 }
 
 // reset takes what is behind RESET.
 func (in *inspector) reset(st []piece) {
+	in.resetting = true
+	defer func() { in.resetting = false }()
 	switch {
 	case len(st) == 1 && st[0].is("all"):
 		in.details.SettingsKnown = false
 	case len(st) > 1 && st[0].is("transaction") && st[1].is("isolation"):
-		in.parameters.add("transaction_isolation")
+		in.addParameter("transaction_isolation")
 	default:
 		in.parameter(st)
 	}
@@ -53,7 +58,7 @@ func (in *inspector) parameter(st []piece) {
 		for _, s := range spelled {
 			if begins(st, strings.Fields(s.words)) {
 				for _, name := range strings.Fields(s.parameters) {
-					in.parameters.add(name)
+					in.addParameter(name)
 				}
 				return
 			}
@@ -64,7 +69,7 @@ func (in *inspector) parameter(st []piece) {
 		in.details.Opaque = true
 		return
 	}
-	in.parameters.add(name)
+	in.addParameter(name)
 }
 
 func begins(st []piece, words []string) bool {
@@ -93,9 +98,19 @@ func parameterName(st []piece) (name string, ok bool) {
 func (in *inspector) setConfig(args []piece) {
 	if len(args) > 1 && args[1].kind == pieceComma {
 		if name, ok := args[0].constant(); ok {
-			in.parameters.add(lowerASCII(name))
+			_, constant := args[min(2, len(args)-1)].constant()
+			in.resetting = !constant // it may be NULL
+			in.addParameter(lowerASCII(name))
+			in.resetting = false
 			return
 		}
 	}
 	in.details.SettingsKnown = false
+}
+
+func (in *inspector) addParameter(name string) {
+	in.parameters.add(name)
+	if in.resetting {
+		in.resets.add(name)
+	}
 }

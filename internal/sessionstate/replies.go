@@ -38,6 +38,7 @@ type Entry struct {
 	Action Action
 	Name   string     // Parse, Close: the client's name for the statement; AllNames for what may end them all
 	Stmt   *Statement // Parse, Close: the statement that the request defines or ends
+	Own    string     // Bind, Describe: the client's name for the statement, where it has several for the same
 	Refuse Refusal    // Replace: what the client is told
 	Failed bool       // among the dropped: it is the one that failed, not one skipped after it
 	Shared bool       // Parse of a statement under the client's own name for it, besides the pooler's
