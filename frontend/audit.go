@@ -43,7 +43,7 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 	}
 	if t.Resets(s.base) {
 		d := s.doubt(text)
-		d.AllSettings, d.Resets = true, true
+		d.AllSettings, d.Resets = true, append(d.Resets, t)
 		s.restore = max(s.restore, restoreLocal)
 		if t.Effects&(sessionstate.EffectSettings|sessionstate.EffectRole) != 0 {
 			s.restore = restoreSession
@@ -197,10 +197,10 @@ func (s *Session) adoptSettings(d *sessionstate.Doubts, r *backend.Report) {
 	}
 	c := s.lease.Conn
 	now := inForce(r, c.Login)
-	if d.Resets { // back to the client's own value, of which PostgreSQL knows nothing
+	if len(d.Resets) > 0 { // back to the client's own value, of which PostgreSQL knows nothing
 		now = slices.DeleteFunc(now, func(o sessionstate.Setting) bool {
 			_, own := s.base.Value(o.Name)
-			return own && o.Value == "" && strings.Contains(o.Name, ".")
+			return own && o.Value == "" && strings.Contains(o.Name, ".") && d.GoesBack(o.Name)
 		})
 	}
 	if !d.AllSettings {

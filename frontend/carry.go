@@ -1,7 +1,6 @@
 package frontend
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -33,7 +32,7 @@ const (
 func (s *Session) plan() {
 	c := s.lease.Conn
 	s.carry = carryNothing
-	if s.pool.ReadsSequences.Load() && !s.ownsSequences() || !c.Settings.Equal(s.req.Settings) || !c.SQLNames.Equal(s.sqlNames) || s.hasForeignNames(c) {
+	if !c.Settings.Equal(s.req.Settings) || !c.SQLNames.Equal(s.sqlNames) || s.hasForeignNames(c) {
 		s.carry = carryState
 	}
 }
@@ -66,9 +65,6 @@ func (s *Session) takeCarry(dst []byte) []byte {
 	}
 	if sql := sessionstate.Carry(c.Settings, s.req.Settings); sql != "" {
 		dst = s.inject(dst, sql, sessionstate.Swallow)
-	}
-	if s.pool.ReadsSequences.Load() && !s.ownsSequences() {
-		dst = s.discardSequences(dst)
 	}
 	sessionstate.Changed(s.sqlNames, c.SQLNames, func(old sessionstate.Setting) {
 		dst = s.inject(dst, "DEALLOCATE "+quoteIdentifier(old.Name), sessionstate.Ignore)
@@ -110,8 +106,7 @@ func (s *Session) goesBack(name string) bool {
 	if _, own := s.base.Value(name); !own {
 		return false
 	}
-	d := s.resetting.Details
-	return d == nil || !d.SettingsKnown || slices.Contains(d.Resets, name)
+	return s.resetting.GoesBack(name)
 }
 
 // tellReset appends the client's own values of start-up parameters that have gone back to a default of which

@@ -131,7 +131,12 @@ func (s *Session) refusesText(f frame, body []byte) bool {
 // hasName tells whether the client has a statement of that name, by the protocol or by SQL.
 func (s *Session) hasName(name string) bool {
 	_, sql := s.sqlNames.Value(name)
-	return sql || s.names[name] != nil
+	return sql && !s.doubtsNames() || s.names[name] != nil
+}
+
+// doubtsNames tells whether statements of SQL's PREPARE may have come or gone since PostgreSQL was asked.
+func (s *Session) doubtsNames() bool {
+	return s.doubts != nil && s.doubts.Kinds&sessionstate.PinSet(sessionstate.EffectPrepare) != 0
 }
 
 func (s *Session) onParseUnnamed(f frame, rest []byte, part wire.Part) {
@@ -167,11 +172,11 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	for _, other := range s.names {
 		s.aliases = s.aliases || other == st
 	}
-	s.names[name] = st
 	c := s.lease.Conn
 	s.guardText(f, st.Text)
 	s.shareNames(f.g, f.off, st.Text)
-	if s.doubts != nil && s.doubts.Kinds&sessionstate.PinSet(sessionstate.EffectPrepare) != 0 && !st.Private {
+	s.names[name] = st
+	if s.doubtsNames() && !st.Private {
 		s.prepareReal(f, name, st)
 		return
 	}
@@ -288,6 +293,7 @@ func (s *Session) noteUse(f frame, kind sessionstate.Kind, t *sessionstate.Text,
 	if kind != sessionstate.KindBind {
 		return
 	}
+	s.guardText(f, t)
 	s.shareNames(f.g, f.off, t)
 	s.note(t, text)
 	if s.doubts != nil && t.Effects&(sessionstate.EffectSettings|sessionstate.EffectUnknown) != 0 {

@@ -63,11 +63,25 @@ func (s *Session) guardSequences(g *wire.Gather, off int) {
 	s.pool.ReadsSequences.Store(true)
 	s.pool.UnreadSequences.Store(0)
 	c := s.lease.Conn
-	if s.ownsSequences() || c.Replies.NeedsSync() || c.Status() == 'E' {
+	if s.ownsSequences() || c.Status() == 'E' {
 		return
 	}
-	g.Insert(off, s.discardSequences(nil))
+	c.User, c.SequenceUser = uint64(s.id), 0
+	if g.In[off] == 'Q' {
+		g.Insert(off, s.inject(nil, discardSequences, sessionstate.Ignore))
+		return
+	}
+	for _, k := range []sessionstate.Kind{sessionstate.KindParse, sessionstate.KindBind, sessionstate.KindExecute, sessionstate.KindClose} {
+		s.owe(k, sessionstate.Swallow)
+	}
+	const name = sessionstate.PoolerPrefix + "sequences"
+	out := wire.AppendNamed(nil, 'P', nil, name, append([]byte(discardSequences), 0, 0, 0), 0)
+	out = wire.AppendNamed(out, 'B', []byte(name+"\x00"), name, make([]byte, 6), 0)
+	out = wire.AppendNamed(out, 'E', nil, name, make([]byte, 4), 0)
+	g.Insert(off, wire.AppendNamed(out, 'C', []byte{'S'}, name, nil, 0))
 }
+
+const discardSequences = "DISCARD SEQUENCES"
 
 // guardText is guardSequences for a text that is parsed and may be run later in the same sequence.
 func (s *Session) guardText(f frame, t *sessionstate.Text) {
@@ -80,10 +94,4 @@ func (s *Session) guardText(f frame, t *sessionstate.Text) {
 func (s *Session) ownsSequences() bool {
 	c := s.lease.Conn
 	return c.SequenceUser == uint64(s.id) || c.User == uint64(s.id)
-}
-
-func (s *Session) discardSequences(dst []byte) []byte {
-	c := s.lease.Conn
-	c.User, c.SequenceUser = uint64(s.id), 0
-	return s.inject(dst, "DISCARD SEQUENCES", sessionstate.Ignore)
 }

@@ -64,6 +64,7 @@ type Session struct {
 	restore     uint8  // a parameter goes back to its default, which may have to be the client's own
 	errors      uint32 // of the server session, when the doubts began
 	foreign     bool   // the server session has parameters that exist for others only
+	wasReset    bool   // RESET or DISCARD ALL has ended well
 	aliases     bool   // two of its names are of the same statement
 	tempPath    bool   // search_path names pg_temp, so that what is created may be temporary
 	heldReady   bool   // the client waits for its ReadyForQuery

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"bytes"
 	"strings"
 
 	"pooler/backend"
@@ -11,12 +12,15 @@ import (
 
 // OnTag implements backend.Borrower.
 func (s *Session) OnTag(tag []byte, e sessionstate.Entry) {
-	if len(tag) < 5 || tag[0] != 'D' && tag[0] != 'C' && tag[0] != 'A' {
+	if len(tag) < 5 || bytes.IndexByte([]byte("DCAR"), tag[0]) < 0 {
 		return
 	}
 	c := s.lease.Conn
 	switch t := string(tag); {
+	case t == "RESET":
+		s.wasReset = true
 	case t == "DISCARD ALL":
+		s.wasReset = true
 		c.Settings, c.SQLNames, s.sqlNames = nil, nil, nil
 		s.req.Settings = s.srv.interner.Overlay(s.base, emptied(s.req.Settings, s.base))
 		s.forgetPrepared()
@@ -54,10 +58,10 @@ const tempPin = sessionstate.PinSet(sessionstate.EffectTemp)
 // put back to the client's own; outside, PostgreSQL is asked first. At a boundary that discards state the client waits
 // until that is done, so that what it is told of it belongs to the request that lost it.
 func (s *Session) OnReady(dst []byte, status byte) ([]byte, bool) {
-	if s.resetting != nil {
+	if s.resetting != nil && s.wasReset {
 		dst = s.tellReset(dst)
-		s.resetting = nil
 	}
+	s.resetting, s.wasReset = nil, false
 	if s.restore != restoreNothing && status != 'E' {
 		if status == 'T' {
 			s.carry = carryRestore

@@ -12,7 +12,7 @@ type Doubts struct {
 	AllSettings bool     // every parameter, not only Names
 	Hidden      bool     // a call, a DO block or chance asked for a look at everything
 	Names       []string // parameters to ask about, those of extensions' kind (with a dot) included
-	Resets      bool     // one of the start-up parameters may have gone back to its default
+	Resets      []*Text  // texts that may have set start-up parameters back to their default
 	Sampled     bool     // of these, chance
 	Announced   PinSet   // kinds that statements are known to leave
 	Text        string   // the beginning of the statement that raised them, for operators
@@ -125,4 +125,15 @@ func (t *Text) Resets(base *Settings) bool {
 // DiscardsAll tells whether t may be DISCARD ALL rather than one of its lesser forms.
 func (t *Text) DiscardsAll() bool {
 	return t.Effects&EffectDiscard != 0 && (t.Details == nil || slices.Contains(t.Details.Words, "all"))
+}
+
+// GoesBack tells whether t sets a parameter back to its default.
+func (t *Text) GoesBack(name string) bool {
+	d := t.Details
+	return d == nil || slices.Contains(d.Resets, name) || !d.SettingsKnown && slices.Contains(d.Words, "all")
+}
+
+// GoesBack tells whether one of the doubtful texts sets a parameter back to its default.
+func (d *Doubts) GoesBack(name string) bool {
+	return slices.ContainsFunc(d.Resets, func(t *Text) bool { return t.GoesBack(name) })
 }
