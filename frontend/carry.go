@@ -58,10 +58,15 @@ func (s *Session) takeCarry(dst []byte) []byte {
 	if what != carryState {
 		return s.inject(dst, sessionstate.Restore(s.base, what == carryRestoreLocal), sessionstate.Swallow)
 	}
+	before := len(dst)
 	for name, st := range c.RealNames {
 		if s.names[name] != st {
 			dst = s.closeReal(dst, name)
 		}
+	}
+	if len(dst) > before {
+		s.owe(sessionstate.KindSync, sessionstate.Ignore)
+		dst = wire.AppendHeader(dst, 'S', 0)
 	}
 	if sql := sessionstate.Carry(c.Settings, s.req.Settings); sql != "" {
 		dst = s.inject(dst, sql, sessionstate.Swallow)

@@ -18,7 +18,6 @@ func (s *Session) shareNames(g *wire.Gather, off int, t *sessionstate.Text) {
 	if t.Effects&speaking == 0 || s.lease.Conn.Status() == 'E' || g.In[off] == 'Q' && s.lease.Conn.Replies.NeedsSync() {
 		return
 	}
-	before := len(s.lease.Conn.RealNames)
 	switch {
 	case t.Effects&sessionstate.EffectShowPrepared != 0:
 		s.hidePrepared(g, off)
@@ -32,10 +31,6 @@ func (s *Session) shareNames(g *wire.Gather, off int, t *sessionstate.Text) {
 			}
 		}
 	}
-	if g.In[off] == 'Q' && len(s.lease.Conn.RealNames) > before {
-		s.owe(sessionstate.KindSync, sessionstate.Ignore)
-		g.Insert(off, wire.AppendHeader(nil, 'S', 0))
-	}
 }
 
 // speaking are the effects of texts that speak of statements by name.
@@ -48,12 +43,18 @@ func (s *Session) share(g *wire.Gather, off int, name string, st *sessionstate.S
 		return
 	}
 	c.NoteReal(name, st)
-	action := sessionstate.SwallowDone
-	if g.In[off] == 'Q' {
-		action = sessionstate.Ignore // PostgreSQL says what is wrong when it meets the name
+	out := wire.AppendNamed(nil, 'P', nil, name, st.Body, 0)
+	e := sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Name: name, Shared: true}
+	if g.In[off] != 'Q' {
+		c.Replies.Push(e)
+		g.Insert(off, out)
+		return
 	}
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: action, Name: name, Shared: true})
-	g.Insert(off, wire.AppendNamed(nil, 'P', nil, name, st.Body, 0))
+	// PostgreSQL says what is wrong with it when it meets the name; the next one is not to be skipped for it.
+	e.Action = sessionstate.Ignore
+	c.Replies.Push(e)
+	s.owe(sessionstate.KindSync, sessionstate.Ignore)
+	g.Insert(off, wire.AppendHeader(out, 'S', 0))
 }
 
 // hidePrepared ends the statements that have names of the pooler's own, so that the client does not see them.

@@ -177,7 +177,7 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	s.shareNames(f.g, f.off, st.Text)
 	s.names[name] = st
 	if s.doubtsNames() && !st.Private {
-		s.prepareReal(f, name, st)
+		s.prepareReal(name, st)
 		return
 	}
 	s.prepareAnew(f, st)
@@ -188,7 +188,7 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 
 // prepareReal has PostgreSQL prepare st under the client's own name, since it alone knows whether SQL's PREPARE has
 // taken that meanwhile.
-func (s *Session) prepareReal(f frame, name string, st *sessionstate.Statement) {
+func (s *Session) prepareReal(name string, st *sessionstate.Statement) {
 	c := s.lease.Conn
 	c.NoteReal(name, st)
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st, Shared: true})

@@ -12,6 +12,9 @@ import (
 
 // OnTag implements backend.Borrower.
 func (s *Session) OnTag(tag []byte, e sessionstate.Entry) {
+	if s.resetting != nil && string(tag) == "SET" {
+		s.wasReset = true
+	}
 	if len(tag) < 5 || bytes.IndexByte([]byte("DCAR"), tag[0]) < 0 {
 		return
 	}
