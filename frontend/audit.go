@@ -35,23 +35,34 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 	if t.Effects&noted == 0 && !s.tempPath && s.seemsHarmless(text) {
 		return
 	}
+	s.noteReset(t, text)
+	if s.boundary != sessionstate.BoundarySession {
+		s.noteLeft(t, text)
+	}
+}
+
+// noteReset takes note of a statement that may set start-up parameters back to the server's default, which is not the
+// client's.
+func (s *Session) noteReset(t *sessionstate.Text, text []byte) {
 	if t.Effects&(sessionstate.EffectReset|sessionstate.EffectDiscard) != 0 {
 		s.resetting = nil
 		if s.base != nil && (t.Effects&sessionstate.EffectReset != 0 || t.DiscardsAll()) {
 			s.resetting = t
 		}
 	}
-	if t.Resets(s.base) {
-		d := s.doubt(text)
-		d.AllSettings, d.Resets = true, append(d.Resets, t)
-		s.restore = max(s.restore, restoreLocal)
-		if t.Effects&(sessionstate.EffectSettings|sessionstate.EffectRole) != 0 {
-			s.restore = restoreSession
-		}
-	}
-	if s.boundary == sessionstate.BoundarySession {
+	if !t.Resets(s.base) {
 		return
 	}
+	d := s.doubt(text)
+	d.AllSettings, d.Resets = true, append(d.Resets, t)
+	s.restore = max(s.restore, restoreLocal)
+	if t.Effects&(sessionstate.EffectSettings|sessionstate.EffectRole) != 0 {
+		s.restore = restoreSession
+	}
+}
+
+// noteLeft takes note of what a statement may leave that the boundary has to know.
+func (s *Session) noteLeft(t *sessionstate.Text, text []byte) {
 	if lasting := sessionstate.PinsOf(t.Effects); lasting != 0 {
 		s.pins |= lasting
 		s.notePins(string(text[:min(len(text), maxShownText)]))
@@ -64,6 +75,11 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 		if s.doubts.Pointless() {
 			s.doubts = nil
 		}
+	}
+	if s.check == config.CheckStrict {
+		d := s.doubt(text)
+		d.RaiseAll()
+		d.Sampled = true
 	}
 	s.noteExecuted(t, text)
 }

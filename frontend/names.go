@@ -43,6 +43,11 @@ func (s *Session) share(g *wire.Gather, off int, name string, st *sessionstate.S
 		return
 	}
 	c.NoteReal(name, st)
+	if st.Text != nil && st.Text.Details != nil { // it may speak of others itself
+		for _, other := range st.Text.Details.Executes {
+			s.share(g, off, other, s.names[other])
+		}
+	}
 	out := wire.AppendNamed(nil, 'P', nil, name, st.Body, 0)
 	e := sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Name: name, Shared: true}
 	if g.In[off] != 'Q' {

@@ -80,12 +80,13 @@ type frame struct {
 // rename passes the frame on with another statement name; rest is the body behind the name. It returns what is sent
 // if that is all of it.
 func (f frame) rename(name string, rest []byte) []byte {
-	named := wire.AppendNamed(nil, f.typ, f.before, name, rest, f.missing)
-	f.replace(named)
+	f.g.Skip(f.off, f.end)
+	at := len(f.g.Out)
+	f.g.Out = wire.AppendNamed(f.g.Out, f.typ, f.before, name, rest, f.missing)
 	if f.missing > 0 {
 		return nil
 	}
-	return named
+	return f.g.Out[at:]
 }
 
 // replace passes p on in place of the frame.

@@ -145,8 +145,32 @@ func (st *startup) set(name, value string) error {
 		st.settings = append(st.settings, sessionstate.Setting{Name: name, Value: value})
 		return nil
 	}
+	if name == "datestyle" {
+		value = mergeDateStyle(st.settings[i].Value, value)
+	}
 	st.settings[i].Value = value
 	return nil
+}
+
+// mergeDateStyle is what value means behind old: without a word for the order of day, month and year it leaves that as
+// it is (check_datestyle in PostgreSQL's variable.c).
+func mergeDateStyle(old, value string) string {
+	if dateOrder(value) != "" || dateOrder(old) == "" {
+		return value
+	}
+	return value + ", " + dateOrder(old)
+}
+
+func dateOrder(style string) string {
+	style = strings.ToLower(style)
+	for _, o := range []struct{ word, order string }{
+		{"ymd", "YMD"}, {"dmy", "DMY"}, {"noneuro", "MDY"}, {"euro", "DMY"}, {"mdy", "MDY"}, {"us", "MDY"}, {"german", "DMY"},
+	} {
+		if strings.Contains(style, o.word) {
+			return o.order
+		}
+	}
+	return ""
 }
 
 // finish checks the whole and applies the options string, which a parameter of its own overrides.

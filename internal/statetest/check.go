@@ -48,7 +48,18 @@ func same(s Step, want, got Answer) bool {
 	if s.Verb == Query && sequenceRead.MatchString(s.Text) {
 		return len(got) == 2 && strings.HasPrefix(got[0], "ERROR 55000 ") && got[1] == "Z I" && want[len(want)-1] == "Z I"
 	}
-	return s.Verb == Check && slices.EqualFunc(want, got, sameRow)
+	return s.Verb == Check && slices.EqualFunc(want, got, sameRow) || s.Verb == Check && slices.EqualFunc(withoutInvalid(want), withoutInvalid(got), sameRow)
+}
+
+// mayBeInvalid is a statement of the protocol whose table can go. A proxy that prepares it anew on another session
+// cannot show it then; what it answers when it is used is compared all the same.
+var mayBeInvalid = regexp.MustCompile(`^row prepared \| \w+ \{[^}]*\} .*\b(place|t[tv]\d)\b`)
+
+// withoutInvalid leaves out such statements, and the count of rows.
+func withoutInvalid(a Answer) Answer {
+	return slices.DeleteFunc(slices.Clone(a), func(l string) bool {
+		return mayBeInvalid.MatchString(l) && !strings.HasSuffix(l, "(sql)") || strings.HasPrefix(l, "tag SELECT ")
+	})
 }
 
 // sameRow takes an empty custom parameter for one that was never set: PostgreSQL has no way to make a session forget
