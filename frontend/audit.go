@@ -122,25 +122,28 @@ func (s *Session) noteExecuted(t *sessionstate.Text, text []byte) {
 		names = t.Details.Executes
 	}
 	for _, name := range names {
-		var executed *sessionstate.Text
-		if st := s.names[name]; st != nil {
-			executed = st.Text
-		} else if sql, ok := s.sqlNames.Value(name); ok {
-			executed = s.texts.Get([]byte(sql), s.lease.Conn.StdStrings)
-		}
-		if executed == nil {
-			s.doubt(text).RaiseAll()
-			continue
-		}
-		body := *executed
-		if body.Effects&sessionstate.EffectExecute != 0 { // of another, or of itself
-			s.doubt(text).RaiseAll()
-		}
-		body.Effects &^= sessionstate.EffectPrepare | sessionstate.EffectExecute
-		s.note(&body, text)
+		s.noteRun(name, text)
 	}
 	if len(names) == 0 {
 		s.doubt(text).RaiseAll()
+	}
+}
+
+// noteRun takes note of what the statement of that name does, which SQL's EXECUTE, or a Bind, has run.
+func (s *Session) noteRun(name string, text []byte) {
+	var executed *sessionstate.Text
+	if st := s.names[name]; st != nil {
+		executed = st.Text
+	} else if sql, ok := s.sqlNames.Value(name); ok {
+		executed = s.texts.Get([]byte(sql), s.lease.Conn.StdStrings)
+	}
+	if executed == nil || executed.Effects&sessionstate.EffectExecute != 0 { // of another, or of itself
+		s.doubt(text).RaiseAll()
+	}
+	if executed != nil {
+		body := *executed
+		body.Effects &^= sessionstate.EffectPrepare | sessionstate.EffectExecute
+		s.note(&body, text)
 	}
 }
 

@@ -256,6 +256,9 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		return true
 	}
 	if st == nil || st.Private && !c.Prepared.Has(st) { // SQL PREPARE's, or PostgreSQL's error to give
+		if _, sql := s.sqlNames.Value(string(name)); kind == sessionstate.KindBind && (sql || s.doubtsNames()) {
+			s.noteRun(string(name), []byte("a statement of SQL's PREPARE"))
+		}
 		c.Replies.Push(sessionstate.Entry{Kind: kind})
 		return true
 	}

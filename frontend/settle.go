@@ -24,7 +24,7 @@ func (s *Session) OnTag(tag []byte, e sessionstate.Entry) {
 		s.wasReset = true
 	case t == "DISCARD ALL":
 		s.wasReset = true
-		c.Settings, c.SQLNames, s.sqlNames = nil, nil, nil
+		c.Settings, c.SQLNames, s.sqlNames, s.doubts = nil, nil, nil, nil
 		s.req.Settings = s.srv.interner.Overlay(s.base, emptied(s.req.Settings, s.base))
 		s.forgetPrepared()
 		s.plan()
