@@ -167,9 +167,8 @@ func (s *Session) audit() {
 		d.AllSettings = d.AllSettings || len(d.Names) > 0
 	}
 	if d.AllSettings {
-		d.AddNames(c.Customs)
 		q.AllSettings = true
-		q.Names = s.srv.customs.ask(s.pool.Key.Database, &q.Functions, d.Names)
+		q.Names = s.srv.customs.ask(s.pool.Key.Database, &q.Functions, append(slices.Clone(d.Names), c.Customs...))
 	}
 	s.asking = true
 	s.srv.counters.audits.Add(1)
@@ -215,11 +214,14 @@ func (s *Session) adoptSettings(d *sessionstate.Doubts, r *backend.Report) {
 		return
 	}
 	c := s.lease.Conn
-	now := inForce(r, c.Login)
+	now := slices.DeleteFunc(inForce(r, c.Login), func(o sessionstate.Setting) bool {
+		_, own := s.req.Settings.Value(o.Name)
+		return o.Value == "" && !own && !isBuiltIn(o.Name) && !slices.Contains(d.Names, o.Name) // another's, emptied
+	})
 	if len(d.Resets) > 0 { // back to the client's own value, of which PostgreSQL knows nothing
 		now = slices.DeleteFunc(now, func(o sessionstate.Setting) bool {
 			_, own := s.base.Value(o.Name)
-			return own && o.Value == "" && strings.Contains(o.Name, ".") && d.GoesBack(o.Name)
+			return own && o.Value == "" && !isBuiltIn(o.Name) && d.GoesBack(o.Name)
 		})
 	}
 	if !d.AllSettings {
@@ -247,6 +249,9 @@ func (s *Session) adoptSettings(d *sessionstate.Doubts, r *backend.Report) {
 
 // settingsPins are the pins that stand for settings which a policy does not let be carried.
 const settingsPins = sessionstate.PinSet(sessionstate.EffectSettings | sessionstate.EffectRole)
+
+// isBuiltIn tells whether a parameter is not one of an extension's kind.
+func isBuiltIn(name string) bool { return !strings.Contains(name, ".") }
 
 // inForce is the settings of a report, each once, without what is nobody's choice.
 func inForce(r *backend.Report, login string) []sessionstate.Setting {

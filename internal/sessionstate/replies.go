@@ -124,7 +124,9 @@ func (r *Replies) Settle(typ byte) (o Outcome, e Entry) {
 	}
 	e = r.owed[r.head]
 	switch typ {
-	case 'D', 'd', 'T', 't', 'H', 'V', 'N', 'S', 'A', 'c':
+	case 'A':
+		return Pass, e // a notification answers nothing: it is the client's even while the pooler asks for itself
+	case 'D', 'd', 'T', 't', 'H', 'V', 'N', 'S', 'c':
 		if typ == 'T' && e.Kind == KindDescribe {
 			r.pop()
 		}

@@ -171,3 +171,16 @@ func BenchmarkReplies(b *testing.B) {
 		}
 	}
 }
+
+func TestANotificationIsTheClientsWhoeverAsked(t *testing.T) {
+	for _, a := range []Action{Forward, Swallow, SwallowDone, Ask, Ignore} {
+		var r Replies
+		r.Push(Entry{Kind: KindQuery, Action: a})
+		if o, _ := r.Settle('A'); o != Pass {
+			t.Errorf("action %d: outcome %d, want Pass", a, o)
+		}
+		if r.Len() != 1 {
+			t.Errorf("action %d: the notification has answered the request", a)
+		}
+	}
+}
