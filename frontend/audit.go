@@ -27,7 +27,9 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 	case t.Effects&sequenced != 0:
 		s.noteSequence(t)
 	case s.pins&sequencePin != 0 && c.Status() == 'I':
-		s.pins &^= sequencePin // this was the next statement
+		if s.sequenceAge++; s.sequenceAge > maxSequenceAge {
+			s.pins &^= sequencePin
+		}
 	}
 	if t.Effects&(sessionstate.EffectNeighbours|sessionstate.EffectDefaults) != 0 {
 		s.noteNeighbours(t)

@@ -9,12 +9,16 @@ import (
 )
 
 // nextval leaves a value for currval and lastval to read. Most programs never do: pinning all that call nextval, or
-// insert, would undo pooling. So a client keeps its server session for that until its next statement only, gives it up
-// earlier when others wait, and not at all in pools whose clients do not read. A reader never sees another's value:
+// insert, would undo pooling. So a client keeps its server session for that for a few statements only, gives it up
+// earlier when it pauses and others wait, and does not keep it at all in pools whose clients do not read. A reader never sees another's value:
 // what it has not left itself is discarded, and PostgreSQL says that there is none.
 
 // sequenceGrace is how long a server session is kept for a client that might read, while others wait.
 const sequenceGrace = 100 * time.Millisecond
+
+// maxSequenceAge is for how many further statements, or transactions, a server session is kept for a client that might
+// read.
+const maxSequenceAge = 16
 
 // maxUnread is how many values in a row may stay unread before a pool's clients are believed not to read.
 const maxUnread = 20
@@ -27,23 +31,35 @@ const sequencePin = sessionstate.PinSet(sessionstate.EffectSequence)
 // noteSequence takes note of a statement that may call nextval.
 func (s *Session) noteSequence(t *sessionstate.Text) {
 	s.lease.Conn.SequenceUser = uint64(s.id)
-	mayRead := t.Effects&sessionstate.EffectSequence != 0 || s.pool.ReadsSequences.Load()
-	if s.boundary == sessionstate.BoundarySession || !mayRead || s.pins&sequencePin != 0 || s.pool.UnreadSequences.Load() >= maxUnread {
+	if s.boundary == sessionstate.BoundarySession || !s.mayBeRead(t) {
 		return
 	}
-	s.pool.UnreadSequences.Add(1)
 	s.pins |= sequencePin
-	s.watchSequence(s.lease)
+	s.sequence++
+	s.sequenceAge = 0
+	s.watchSequence(s.lease, s.sequence)
 }
 
-// watchSequence gives up the server session when the client has not come back for it, and others wait.
-func (s *Session) watchSequence(l *pool.Lease) {
+// mayBeRead tells whether the value that the statement leaves is worth a server session of the client's own: that of
+// nextval where the pool's clients read such values, or it is not known yet whether they do; that of an INSERT, where
+// they do so behind an INSERT.
+func (s *Session) mayBeRead(t *sessionstate.Text) bool {
+	reads := s.pool.ReadsSequences.Load()
+	if t.Effects&sessionstate.EffectSequence != 0 {
+		return reads || s.pool.UnreadSequences.Add(1) <= maxUnread
+	}
+	s.byInsert = reads && s.pool.UnreadInserts.Add(1) <= maxUnread
+	return s.byInsert
+}
+
+// watchSequence gives up the server session when the client has not come back for the value, its nth, and others wait.
+func (s *Session) watchSequence(l *pool.Lease, nth uint32) {
 	time.AfterFunc(sequenceGrace, func() {
 		s.loop.Post(func() {
 			switch {
-			case s.lease != l || s.pins&sequencePin == 0:
+			case s.lease != l || s.pins&sequencePin == 0 || s.sequence != nth:
 			case !s.pool.Wanted() || !s.atRest():
-				s.watchSequence(l)
+				s.watchSequence(l, nth)
 			default:
 				s.pins &^= sequencePin
 				s.decide()
@@ -61,7 +77,9 @@ func (s *Session) atRest() bool {
 // the client's own, or nothing.
 func (s *Session) guardSequences(g *wire.Gather, off int) {
 	s.pool.ReadsSequences.Store(true)
-	s.pool.UnreadSequences.Store(0)
+	if s.byInsert && s.pins&sequencePin != 0 {
+		s.pool.UnreadInserts.Store(0)
+	}
 	c := s.lease.Conn
 	if s.ownsSequences() || c.Status() == 'E' {
 		return

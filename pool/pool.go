@@ -38,7 +38,8 @@ type Pool struct {
 
 	// What its clients have been seen to do, noted by their sessions.
 	ReadsSequences  atomic.Bool  // they use currval or lastval
-	UnreadSequences atomic.Int32 // values that nextval has left in a row and nobody has read
+	UnreadSequences atomic.Int32 // calls of nextval, as long as nobody has read
+	UnreadInserts   atomic.Int32 // inserts in a row behind which nobody has read
 	Suspicions      atomic.Int64 // statements still to be audited, because one has left state that no text shows
 
 	mu         sync.Mutex // guards all below; never held while a borrower or a conn is called
