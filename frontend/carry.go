@@ -51,7 +51,6 @@ func (s *Session) hasForeignNames(c *backend.Conn) bool {
 // in force, the session is in a failed transaction, so that no request of the client takes effect without them.
 func (s *Session) takeCarry(dst []byte) []byte {
 	c := s.lease.Conn
-	c.Unnamed = nil // a simple Query drops it
 	s.srv.counters.carries.Add(1)
 	what := s.carry
 	s.carry = carryNothing
@@ -84,6 +83,7 @@ func (s *Session) takeCarry(dst []byte) []byte {
 
 // inject appends a Query of the pooler's own.
 func (s *Session) inject(dst []byte, sql string, action sessionstate.Action) []byte {
+	s.lease.Conn.Unnamed = nil // a simple Query drops it
 	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: action})
 	return wire.AppendQuery(dst, sql)
 }

@@ -110,12 +110,19 @@ func (s *Session) seesForeign(frame []byte) bool {
 	if !c.Replies.Idle() || c.Status() != 'I' || s.pins != 0 || s.doubts != nil {
 		return false
 	}
+	if last := s.pool.Replaced.Load(); time.Since(time.Unix(0, last)) < replacePause {
+		return false
+	}
 	seen := false
 	sessionstate.CustomNames(s.textIn(frame), func(name string) {
 		seen = seen || slices.Contains(c.Customs, name) && s.isForeign(name)
 	})
 	return seen
 }
+
+// replacePause bounds how often a pool replaces server sessions because of parameters that should not be there: clients
+// that take turns to set and to ask are not worth more.
+const replacePause = 20 * time.Millisecond
 
 // textIn is the statement text that a frame has or runs.
 func (s *Session) textIn(frame []byte) []byte {
@@ -137,6 +144,7 @@ func (s *Session) textIn(frame []byte) []byte {
 
 // changeLease gives the server session up for another, before anything of the client has been sent to it.
 func (s *Session) changeLease() {
+	s.pool.Replaced.Store(time.Now().UnixNano())
 	l := s.lease
 	s.lease, s.carry, s.foreign = nil, carryNothing, false
 	s.enter(PhaseIdle)

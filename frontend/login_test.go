@@ -257,7 +257,8 @@ func TestStartUpParameters(t *testing.T) {
 				}
 			}
 		}
-		if st := onlyPool(t, p); st.Opened != 1 {
+		// The client without parameters asks for one that exists on the others' server session only, three times.
+		if st := onlyPool(t, p); st.Opened > 1+3 {
 			t.Errorf("%d server sessions were opened", st.Opened)
 		}
 		for _, parameters := range [][]string{
