@@ -110,7 +110,7 @@ func (s *Session) seesForeign(frame []byte) bool {
 	if !c.Replies.Idle() || c.Status() != 'I' || s.pins != 0 || s.doubts != nil {
 		return false
 	}
-	if last := s.pool.Replaced.Load(); time.Since(time.Unix(0, last)) < replacePause {
+	if time.Until(time.Unix(0, s.pool.Replaced.Load())) > replaceBurst {
 		return false
 	}
 	seen := false
@@ -120,9 +120,12 @@ func (s *Session) seesForeign(frame []byte) bool {
 	return seen
 }
 
-// replacePause bounds how often a pool replaces server sessions because of parameters that should not be there: clients
-// that take turns to set and to ask are not worth more.
-const replacePause = 20 * time.Millisecond
+// A pool replaces a hundred server sessions at once, and ten a second, because of parameters that should not be there:
+// clients that take turns to set and to ask are not worth more.
+const (
+	replaceEvery = 100 * time.Millisecond
+	replaceBurst = 10 * time.Second
+)
 
 // textIn is the statement text that a frame has or runs.
 func (s *Session) textIn(frame []byte) []byte {
@@ -144,7 +147,7 @@ func (s *Session) textIn(frame []byte) []byte {
 
 // changeLease gives the server session up for another, before anything of the client has been sent to it.
 func (s *Session) changeLease() {
-	s.pool.Replaced.Store(time.Now().UnixNano())
+	s.pool.Replaced.Store(max(s.pool.Replaced.Load(), time.Now().UnixNano()) + int64(replaceEvery))
 	l := s.lease
 	s.lease, s.carry, s.foreign = nil, carryNothing, false
 	s.enter(PhaseIdle)

@@ -40,7 +40,7 @@ type Pool struct {
 	ReadsSequences  atomic.Bool  // they use currval or lastval
 	UnreadSequences atomic.Int32 // calls of nextval, as long as nobody has read
 	UnreadInserts   atomic.Int32 // inserts in a row behind which nobody has read
-	Replaced        atomic.Int64 // when a server session was last replaced because a client asked for what is another's
+	Replaced        atomic.Int64 // until when replacing server sessions for what is another's has used its budget up, in ns
 	Suspicions      atomic.Int64 // statements still to be audited, because one has left state that no text shows
 
 	mu         sync.Mutex // guards all below; never held while a borrower or a conn is called
