@@ -244,7 +244,7 @@ func (s *stage) spyAgain(a *actor) []seen {
 		if s.want == nil || !s.state.public || a.client == nil || time.Now().After(deadline) {
 			return notes
 		}
-		if differ(notes, s.want.newcomer, nil) < 0 || a.dead != "" {
+		if differ(notes, s.want.newcomer, nil, "") < 0 || a.dead != "" {
 			return notes
 		}
 	}
