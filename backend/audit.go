@@ -21,7 +21,6 @@ type Question struct {
 // Report is what PostgreSQL says that the session holds.
 type Report struct {
 	Settings []sessionstate.Setting // in force: all of them, or those asked for by name
-	Unset    []string               // asked for by name, and at their default
 	Prepared []sessionstate.Setting // statements that SQL's PREPARE made: name and text
 	Named    []string               // names under which the protocol's Parse made one
 	Held     sessionstate.PinSet    // kinds asked about of which there is something
@@ -190,10 +189,7 @@ func (a *audit) takeRow(body []byte) bool {
 func (r *Report) add(kind, name, value string, known bool) {
 	switch kind {
 	case "setting":
-		switch {
-		case !known:
-			r.Unset = append(r.Unset, strings.ToLower(name))
-		case !strings.HasPrefix(name, "transaction_"): // those are the transaction's
+		if known && !strings.HasPrefix(name, "transaction_") { // those are the transaction's
 			r.Settings = append(r.Settings, sessionstate.Setting{Name: strings.ToLower(name), Value: value})
 		}
 	case "named":

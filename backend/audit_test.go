@@ -41,7 +41,7 @@ func TestReport(t *testing.T) {
 	if len(r.Settings) != 1 || r.Settings[0] != (sessionstate.Setting{Name: "work_mem", Value: "4MB"}) {
 		t.Errorf("settings %v", r.Settings)
 	}
-	if len(r.Unset) != 1 || len(r.Prepared) != 1 || len(r.Named) != 1 || len(r.Mentions) != 1 || r.Held != sessionstate.PinSet(sessionstate.EffectTemp) {
+	if len(r.Prepared) != 1 || len(r.Named) != 1 || len(r.Mentions) != 1 || r.Held != sessionstate.PinSet(sessionstate.EffectTemp) {
 		t.Errorf("%+v", r)
 	}
 }

@@ -57,9 +57,10 @@ func (s *Session) noteReset(t *sessionstate.Text, text []byte) {
 	}
 	d := s.doubt(text)
 	d.AllSettings, d.Resets = true, append(d.Resets, t)
-	s.restore = max(s.restore, restoreLocal)
 	if t.Effects&(sessionstate.EffectSettings|sessionstate.EffectRole) != 0 {
-		s.restore = restoreSession
+		s.restore = carryRestore
+	} else if s.restore == carryNothing {
+		s.restore = carryRestoreLocal
 	}
 }
 

@@ -20,13 +20,6 @@ const (
 	carryRestoreLocal          // the same, by SET LOCAL
 )
 
-// Values of Session.restore: which carrying a statement that is running asks for.
-const (
-	restoreNothing = iota
-	restoreLocal
-	restoreSession
-)
-
 // plan compares what the server session holds with what its client expects, and decides whether something has to be
 // carried over.
 func (s *Session) plan() {

@@ -60,19 +60,19 @@ type Session struct {
 	carryBad    bool // what the conn has in force is not known
 	carry       carrying
 	check       config.StateCheck
-	asking      bool   // PostgreSQL has been asked something that decides how to go on
-	restore     uint8  // a parameter goes back to its default, which may have to be the client's own
-	errors      uint32 // of the server session, when the doubts began
-	sequence    uint32 // counts values that nextval may have left
-	sequenceAge uint8  // statements since the last
-	foreign     bool   // the server session has parameters that exist for others only
-	wasReset    bool   // RESET or DISCARD ALL has ended well
-	aliases     bool   // two of its names are of the same statement
-	byInsert    bool   // it is an INSERT that pins for currval and lastval
-	tempPath    bool   // search_path names pg_temp, so that what is created may be temporary
-	heldReady   bool   // the client waits for its ReadyForQuery
-	untilSample uint16 // statements until one is audited by chance
-	linger      bool   // the client is owed last words: the socket is closed only when it has had time to read them
+	asking      bool     // PostgreSQL has been asked something that decides how to go on
+	restore     carrying // what a running statement asks for that sets a start-up parameter back
+	errors      uint32   // of the server session, when the doubts began
+	sequence    uint32   // counts values that nextval may have left
+	sequenceAge uint8    // statements since the last
+	foreign     bool     // the server session has parameters that exist for others only
+	wasReset    bool     // RESET or DISCARD ALL has ended well
+	aliases     bool     // two of its names are of the same statement
+	byInsert    bool     // it is an INSERT that pins for currval and lastval
+	tempPath    bool     // search_path names pg_temp, so that what is created may be temporary
+	heldReady   bool     // the client waits for its ReadyForQuery
+	untilSample uint16   // statements until one is audited by chance
+	linger      bool     // the client is owed last words: the socket is closed only when it has had time to read them
 }
 
 // clientLimits: what is looked into is shown whole up to 16 KiB (Parse up to 32), larger statements and COPY data

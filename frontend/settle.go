@@ -65,14 +65,11 @@ func (s *Session) OnReady(dst []byte, status byte) ([]byte, bool) {
 		dst = s.tellReset(dst)
 	}
 	s.resetting, s.wasReset = nil, false
-	if s.restore != restoreNothing && status != 'E' {
+	if s.restore != carryNothing && status != 'E' {
 		if status == 'T' {
-			s.carry = carryRestore
-			if s.restore == restoreLocal {
-				s.carry = carryRestoreLocal
-			}
+			s.carry = s.restore
 		}
-		s.restore = restoreNothing
+		s.restore = carryNothing
 	}
 	if status == 'I' && s.atBoundary != nil {
 		s.atBoundary()
@@ -184,7 +181,7 @@ func (s *Session) discard() {
 // letGo ends the session's hold on its lease, which the caller then gives back.
 func (s *Session) letGo() *pool.Lease {
 	l := s.lease
-	s.lease, s.carry, s.restore = nil, carryNothing, restoreNothing
+	s.lease, s.carry, s.restore = nil, carryNothing, carryNothing
 	s.enter(PhaseIdle)
 	return l
 }
