@@ -28,24 +28,59 @@ type Config struct {
 	AdminUsers []string `toml:"admin_users"`
 	StatsUsers []string `toml:"stats_users"`
 
-	MaxClientConn   int      `toml:"max_client_conn"`
-	DefaultPoolSize int      `toml:"default_pool_size"`
-	MinPoolSize     int      `toml:"min_pool_size"`
-	PoolBoundary    Boundary `toml:"pool_boundary"`
+	MaxClientConn                   int `toml:"max_client_conn"`
+	MaxDBClientConnections          int `toml:"max_db_client_connections"` // 0 = no limit, as below
+	MaxUserClientConnections        int `toml:"max_user_client_connections"`
+	MaxClassClientConnections       int `toml:"max_class_client_connections"`
+	MaxSourceClientConnections      int `toml:"max_source_client_connections"`
+	MaxApplicationClientConnections int `toml:"max_application_client_connections"`
+	ClientLoginConcurrency          int `toml:"client_login_concurrency"` // 0 = by the number of processors
+
+	DefaultPoolSize        int      `toml:"default_pool_size"`
+	MinPoolSize            int      `toml:"min_pool_size"`
+	PoolIncrement          int      `toml:"pool_increment"`
+	ReservePoolSize        int      `toml:"reserve_pool_size"`
+	ReservePoolTimeout     Duration `toml:"reserve_pool_timeout"`
+	MaxServerConnections   int      `toml:"max_server_connections"` // 0 = no limit, as below
+	MaxDBConnections       int      `toml:"max_db_connections"`
+	MaxUserConnections     int      `toml:"max_user_connections"`
+	ServerLoginConcurrency int      `toml:"server_login_concurrency"`
+
+	PoolBoundary        Boundary    `toml:"pool_boundary"`
+	PoolConnectionClass string      `toml:"pool_connection_class"`
+	PoolPurity          Purity      `toml:"pool_purity"`
+	OnGet               string      `toml:"on_get"`
+	OnRelease           string      `toml:"on_release"`
+	StateCallbacks      bool        `toml:"state_callbacks"`
+	HookFailure         HookFailure `toml:"hook_failure"`
 
 	StateCheck            StateCheck  `toml:"state_check"`
 	StatePolicy           StatePolicy `toml:"state_policy"`
 	MaxPreparedStatements int         `toml:"max_prepared_statements"`
 
-	ServerIdleTimeout    Duration `toml:"server_idle_timeout"`
-	ServerLifetime       Duration `toml:"server_lifetime"`
+	ServerIdleTimeout    Duration `toml:"server_idle_timeout" alias:"inactivity_timeout"`
+	ServerLifetime       Duration `toml:"server_lifetime" alias:"max_lifetime_session"`
+	MaxUseSession        int      `toml:"max_use_session"` // 0 = no limit
 	ServerConnectTimeout Duration `toml:"server_connect_timeout"`
 	ServerLoginRetry     Duration `toml:"server_login_retry"`
-	QueryWaitTimeout     Duration `toml:"query_wait_timeout"`
-	QueryWaitNotify      Duration `toml:"query_wait_notify"`
-	ClientLoginTimeout   Duration `toml:"client_login_timeout"`
 	CancelWaitTimeout    Duration `toml:"cancel_wait_timeout"`
 	ShutdownTimeout      Duration `toml:"shutdown_timeout"`
+
+	ClientLoginTimeout     Duration `toml:"client_login_timeout"`
+	ClientIdleTimeout      Duration `toml:"client_idle_timeout"`
+	QueryWaitTimeout       Duration `toml:"query_wait_timeout"`
+	QueryWaitNotify        Duration `toml:"query_wait_notify"`
+	QueryTimeout           Duration `toml:"query_timeout"`
+	TransactionTimeout     Duration `toml:"transaction_timeout"`
+	IdleTransactionTimeout Duration `toml:"idle_transaction_timeout" alias:"max_txn_think_time"` // 0 = as max_think_time
+	MaxThinkTime           Duration `toml:"max_think_time"`
+
+	ReaperClientThreshold int      `toml:"reaper_client_threshold"` // 0 = off, as the next but one
+	ReaperClientTarget    int      `toml:"reaper_client_target"`    // 0 = the threshold, as the next but one
+	ReaperServerThreshold int      `toml:"reaper_server_threshold"`
+	ReaperServerTarget    int      `toml:"reaper_server_target"`
+	ReaperMinIdle         Duration `toml:"reaper_min_idle"`
+	ReaperDryRun          bool     `toml:"reaper_dry_run"`
 
 	Loops int `toml:"loops" reload:"restart"`
 
@@ -62,33 +97,85 @@ type Config struct {
 
 	Databases map[string]Database `toml:"databases"`
 	Users     map[string]User     `toml:"users"`
+	Classes   map[string]Class    `toml:"classes"`
+	Rules     []Rule              `toml:"rules"`
+}
+
+// Narrow is the keys that a database, a user or a class may set for its own clients. What is left out (nil, "", 0, a
+// value called Inherit) is taken from the next wider one: class, user, database, top level.
+type Narrow struct {
+	PoolBoundary           Boundary    `toml:"pool_boundary"`
+	PoolPurity             Purity      `toml:"pool_purity"`
+	OnGet                  *string     `toml:"on_get"`
+	OnRelease              *string     `toml:"on_release"`
+	HookFailure            HookFailure `toml:"hook_failure"`
+	StateCheck             StateCheck  `toml:"state_check"`
+	StatePolicy            StatePolicy `toml:"state_policy"`
+	ClientLoginTimeout     *Duration   `toml:"client_login_timeout"`
+	ClientIdleTimeout      *Duration   `toml:"client_idle_timeout"`
+	QueryWaitTimeout       *Duration   `toml:"query_wait_timeout"`
+	QueryTimeout           *Duration   `toml:"query_timeout"`
+	TransactionTimeout     *Duration   `toml:"transaction_timeout"`
+	IdleTransactionTimeout *Duration   `toml:"idle_transaction_timeout" alias:"max_txn_think_time"`
+	MaxThinkTime           *Duration   `toml:"max_think_time"`
+	ReaperExempt           *bool       `toml:"reaper_exempt"`
 }
 
 // Database is one [databases.NAME] table: where the server is, and what differs from the top
-// level. A nil pointer, a PoolSize of 0 and BoundaryInherit mean "as at the top level".
+// level. A nil pointer and a PoolSize of 0 mean "as at the top level".
 type Database struct {
-	Host              string      `toml:"host"`
-	Port              int         `toml:"port"`
-	DBName            string      `toml:"dbname"` // "" = the name the client asked for
-	User              string      `toml:"user"`   // "" = the client's own name
-	Password          string      `toml:"password" secret:"true"`
-	PoolSize          int         `toml:"pool_size"`
-	MinPoolSize       *int        `toml:"min_pool_size"`
-	PoolBoundary      Boundary    `toml:"pool_boundary"`
-	StateCheck        StateCheck  `toml:"state_check"`
-	StatePolicy       StatePolicy `toml:"state_policy"`
-	ServerLifetime    *Duration   `toml:"server_lifetime"`
-	ServerIdleTimeout *Duration   `toml:"server_idle_timeout"`
-	QueryWaitTimeout  *Duration   `toml:"query_wait_timeout"`
+	Host     string `toml:"host"`
+	Port     int    `toml:"port"`
+	DBName   string `toml:"dbname"` // "" = the name the client asked for
+	User     string `toml:"user"`   // "" = the client's own name
+	Password string `toml:"password" secret:"true"`
+
+	PoolSize               int       `toml:"pool_size"`
+	MinPoolSize            *int      `toml:"min_pool_size"`
+	PoolIncrement          int       `toml:"pool_increment"`
+	ReservePoolSize        *int      `toml:"reserve_pool_size"`
+	MaxDBConnections       *int      `toml:"max_db_connections"`
+	MaxDBClientConnections *int      `toml:"max_db_client_connections"`
+	PoolConnectionClass    string    `toml:"pool_connection_class"`
+	ServerLifetime         *Duration `toml:"server_lifetime" alias:"max_lifetime_session"`
+	ServerIdleTimeout      *Duration `toml:"server_idle_timeout" alias:"inactivity_timeout"`
+	MaxUseSession          *int      `toml:"max_use_session"`
+
+	Narrow
 }
 
 // User is one [users.NAME] table: how the pooler logs in to servers as that user, and the limits
-// of that user's pools.
+// of that user's pools and clients.
 type User struct {
-	Password     string      `toml:"password" secret:"true"`
-	PoolSize     int         `toml:"pool_size"`
-	PoolBoundary Boundary    `toml:"pool_boundary"`
-	StatePolicy  StatePolicy `toml:"state_policy"`
+	Password string `toml:"password" secret:"true"`
+
+	PoolSize                 int    `toml:"pool_size"`
+	ReservePoolSize          *int   `toml:"reserve_pool_size"`
+	MaxUserConnections       *int   `toml:"max_user_connections"`
+	MaxUserClientConnections *int   `toml:"max_user_client_connections"`
+	PoolConnectionClass      string `toml:"pool_connection_class"`
+
+	Narrow
+}
+
+// Class is one [classes.NAME] table: what is special about the clients of a connection class.
+type Class struct {
+	MaxClassClientConnections *int `toml:"max_class_client_connections"`
+
+	Narrow
+}
+
+// Rule is one [[rules]] table: which clients it is for, and what they get that have not chosen themselves. The first
+// rule that fits counts.
+type Rule struct {
+	Database        string `toml:"database"` // "" = any, as below; * stands for any part
+	User            string `toml:"user"`
+	ApplicationName string `toml:"application_name"`
+	Source          string `toml:"source"` // an address, a network as 10.0.0.0/8, or "unix"
+
+	PoolConnectionClass string   `toml:"pool_connection_class"`
+	PoolPurity          Purity   `toml:"pool_purity"`
+	PoolBoundary        Boundary `toml:"pool_boundary"`
 }
 
 // Default is the configuration of an empty file. It names no database, so it does not validate.
@@ -102,9 +189,17 @@ func Default() *Config {
 		AuthType: AuthSCRAM,
 		AuthFile: "userlist.txt",
 
-		MaxClientConn:   10000,
-		DefaultPoolSize: 20,
-		PoolBoundary:    BoundaryStatement,
+		MaxClientConn: 10000,
+
+		DefaultPoolSize:        20,
+		PoolIncrement:          4,
+		ReservePoolTimeout:     Duration(5 * time.Second),
+		ServerLoginConcurrency: 8,
+
+		PoolBoundary:   BoundaryStatement,
+		PoolPurity:     PuritySelf,
+		StateCallbacks: true,
+		HookFailure:    HookRetire,
 
 		StateCheck:            CheckAuto,
 		StatePolicy:           DefaultStatePolicy(),
@@ -112,6 +207,7 @@ func Default() *Config {
 
 		ServerIdleTimeout:    Duration(600 * time.Second),
 		ServerLifetime:       Duration(3600 * time.Second),
+		MaxUseSession:        500_000, // DRCP's
 		ServerConnectTimeout: Duration(15 * time.Second),
 		ServerLoginRetry:     Duration(15 * time.Second),
 		QueryWaitTimeout:     Duration(120 * time.Second),
@@ -203,6 +299,27 @@ const (
 	CheckAuto   StateCheck = "auto"   // after calls of functions that are not known, DO and CALL, and now and then
 	CheckStrict StateCheck = "strict" // each time that a server session leaves its client
 	CheckOff    StateCheck = "off"    // never: functions are believed to leave nothing
+)
+
+// Purity says whether a server session may be one that others of its connection class have used (DRCP's POOL_PURITY).
+type Purity string
+
+// The values of pool_purity.
+const (
+	PurityInherit Purity = ""
+	PuritySelf    Purity = "self" // one that the connection class has used before, with its caches
+	PurityNew     Purity = "new"  // one that nobody has used
+)
+
+// HookFailure says what is done when on_get, on_release or a state callback fails.
+type HookFailure string
+
+// The values of hook_failure.
+const (
+	HookInherit HookFailure = ""
+	HookRetire  HookFailure = "retire" // the client goes on; the server session is closed when it comes back
+	HookIgnore  HookFailure = "ignore" // it is logged
+	HookError   HookFailure = "error"  // the client's request is refused; the server session is closed
 )
 
 // LogLevel is the least severe level that is logged.

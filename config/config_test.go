@@ -43,7 +43,9 @@ func TestPoolPrecedence(t *testing.T) {
 default_pool_size = 10
 min_pool_size = 4
 server_lifetime = 100
-query_wait_timeout = 50
+max_server_connections = 90
+max_db_connections = 80
+max_user_connections = 70
 
 [databases."*"]
 host = "/run/postgresql"
@@ -54,10 +56,12 @@ port = 5433
 dbname = "app_production"
 pool_size = 7
 min_pool_size = 0
-pool_boundary = "transaction"
+pool_increment = 2
+reserve_pool_size = 3
+max_db_connections = 0
 server_lifetime = 200
 server_idle_timeout = 300
-query_wait_timeout = 0
+max_use_session = 0
 
 [databases.shared]
 user = "worker"
@@ -69,7 +73,8 @@ password = "db-secret"
 [users.alice]
 password = "alice-secret"
 pool_size = 2
-pool_boundary = "session"
+reserve_pool_size = 0
+max_user_connections = 5
 
 [users.worker]
 password = "worker-secret"
@@ -85,15 +90,15 @@ password = "worker-secret"
 			return p.Database == "app" && p.DBName == "app_production" && p.Host == "db" && p.Port == 5433
 		}},
 		{"the top level holds where nothing else is said", "other", "bob", func(p Pool) bool {
-			return p.Size == 10 && p.MinSize == 4 && p.Boundary == BoundaryStatement && p.ServerLifetime == 100*time.Second &&
-				p.ServerIdleTimeout == 600*time.Second && p.QueryWaitTimeout == 50*time.Second
+			return p.Size == 10 && p.MinSize == 4 && p.Increment == 4 && p.Reserve == 0 && p.ServerLifetime == 100*time.Second &&
+				p.ServerIdleTimeout == 600*time.Second && p.MaxUse == 500_000 && p.MaxServers == 90 && p.MaxDatabase == 80 && p.MaxUser == 70
 		}},
 		{"the database wins over the top level, zero included", "app", "bob", func(p Pool) bool {
-			return p.Size == 7 && p.MinSize == 0 && p.Boundary == BoundaryTransaction && p.ServerLifetime == 200*time.Second &&
-				p.ServerIdleTimeout == 300*time.Second && p.QueryWaitTimeout == 0
+			return p.Size == 7 && p.MinSize == 0 && p.Increment == 2 && p.Reserve == 3 && p.ServerLifetime == 200*time.Second &&
+				p.ServerIdleTimeout == 300*time.Second && p.MaxUse == 0 && p.MaxDatabase == 0
 		}},
 		{"the user wins over the database", "app", "alice", func(p Pool) bool {
-			return p.Size == 2 && p.Boundary == BoundarySession
+			return p.Size == 2 && p.Reserve == 0 && p.MaxUser == 5
 		}},
 		{"a small size caps the minimum", "other", "alice", func(p Pool) bool { return p.Size == 2 && p.MinSize == 2 }},
 		{"a client logs in to the server as itself", "app", "alice", func(p Pool) bool {
@@ -107,8 +112,8 @@ password = "worker-secret"
 		}},
 		{"a database's own password wins", "own", "alice", func(p Pool) bool { return p.ServerPassword == "db-secret" }},
 		{"the rest is the top level's", "app", "bob", func(p Pool) bool {
-			return p.ConnectTimeout == 15*time.Second && p.LoginRetry == 15*time.Second && p.QueryWaitNotify == 5*time.Second &&
-				p.CancelWaitTimeout == 10*time.Second && p.TCP == TCP{true, 10 * time.Second, 5 * time.Second, 3, 25 * time.Second}
+			return p.ConnectTimeout == 15*time.Second && p.LoginRetry == 15*time.Second && p.ReserveTime == 5*time.Second &&
+				p.LoginsAtOnce == 8 && p.Callbacks && p.CancelWaitTimeout == 10*time.Second && p.TCP == TCP{true, 10 * time.Second, 5 * time.Second, 3, 25 * time.Second}
 		}},
 	}
 	for _, tt := range tests {
@@ -166,6 +171,32 @@ func TestBoundaryNamesRoundTrip(t *testing.T) {
 	for _, s := range []string{"", "inherit", "query"} {
 		if _, err := ParseBoundary(s); err == nil {
 			t.Errorf("%q is accepted", s)
+		}
+	}
+}
+
+func TestPurityNamesRoundTrip(t *testing.T) {
+	for s, want := range map[string]Purity{"self": PuritySelf, "NEW": PurityNew, "New": PurityNew} {
+		if got, err := ParsePurity(s); got != want || err != nil {
+			t.Errorf("%s: got %q, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "inherit", "clean"} {
+		if got, err := ParsePurity(s); err == nil || got != PurityInherit {
+			t.Errorf("%q is accepted", s)
+		}
+	}
+}
+
+func TestCheckClass(t *testing.T) {
+	for _, name := range []string{"a", "batch", "HR.reports-2/x", "!~", strings.Repeat("a", 63)} {
+		if err := CheckClass(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{"", " ", "a b", "a\tb", "a\x00", "a\x7f", `a"`, "a'", `a\b`, "é", "\xff", strings.Repeat("a", 64)} {
+		if err := CheckClass(name); err == nil {
+			t.Errorf("%q is accepted", name)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -32,10 +34,12 @@ func diffStruct(at toml.Key, before, after reflect.Value) []Change {
 	var changes []Change
 	for _, f := range fieldsOf(before.Type()) {
 		path := append(slices.Clone(at), f.key)
-		o, n := before.Field(f.index), after.Field(f.index)
+		o, n := before.FieldByIndex(f.index), after.FieldByIndex(f.index)
 		switch {
 		case o.Kind() == reflect.Map:
 			changes = append(changes, diffMap(path, o, n)...)
+		case isList(o.Type()):
+			changes = append(changes, diffList(path, o, n)...)
 		case same(o, n):
 		case f.secret:
 			changes = append(changes, Change{path.String(), changed, changed, f.restart})
@@ -67,6 +71,41 @@ func diffMap(at toml.Key, before, after reflect.Value) []Change {
 	return changes
 }
 
+// diffList numbers the tables [[at]] from 1. Between what both begin with and what both end with, the n-th is compared with the
+// n-th, as a whole: of a rule that moves, single keys say little.
+func diffList(at toml.Key, before, after reflect.Value) []Change {
+	first, o, n := 0, before.Len(), after.Len()
+	for first < min(o, n) && same(before.Index(first), after.Index(first)) {
+		first++
+	}
+	for min(o, n) > first && same(before.Index(o-1), after.Index(n-1)) {
+		o, n = o-1, n-1
+	}
+	show := func(list reflect.Value, i, end int) string {
+		if i >= end {
+			return absent
+		}
+		return inline(list.Index(i))
+	}
+	var changes []Change
+	for i := first; i < max(o, n); i++ {
+		path := append(slices.Clone(at), strconv.Itoa(i+1))
+		changes = append(changes, Change{Key: path.String(), Old: show(before, i, o), New: show(after, i, n)})
+	}
+	return changes
+}
+
+// inline shows what a table sets, as { key = value, … }.
+func inline(table reflect.Value) string {
+	var set []string
+	for _, f := range fieldsOf(table.Type()) {
+		if v := table.FieldByIndex(f.index); !v.IsZero() {
+			set = append(set, fmt.Sprintf("%s = %q", f.key, fmt.Sprint(v.Interface())))
+		}
+	}
+	return "{ " + strings.Join(set, ", ") + " }"
+}
+
 // same takes a missing list for an empty one, as the file does.
 func same(a, b reflect.Value) bool {
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
@@ -75,14 +114,21 @@ func same(a, b reflect.Value) bool {
 	return reflect.DeepEqual(a.Interface(), b.Interface())
 }
 
+// inherits tells whether a value leaves the setting to the next wider table.
+func inherits(v reflect.Value) bool {
+	switch v.Interface().(type) {
+	case Boundary, Purity, HookFailure, StateCheck, StatePolicy:
+		return v.IsZero()
+	}
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
 // text shows a value much as the file would.
 func text(v reflect.Value) string {
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return BoundaryInherit.String()
-		}
-		v = v.Elem()
+	if inherits(v) {
+		return BoundaryInherit.String()
 	}
+	v = reflect.Indirect(v)
 	if s, ok := v.Interface().(fmt.Stringer); ok {
 		return s.String()
 	}

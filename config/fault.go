@@ -35,18 +35,22 @@ func (f fault) Error() string {
 // faults collects, so that the operator hears of everything at once.
 type faults []fault
 
+func (fs *faults) full() bool { return len(*fs) >= maxFaults }
+
 func (fs *faults) add(key toml.Key, format string, args ...any) {
-	if len(*fs) < maxFaults {
+	if !fs.full() {
 		*fs = append(*fs, fault{key: slices.Clone(key), reason: fmt.Sprintf(format, args...)})
 	}
 }
 
-// merge adds what others found, except at keys already known to be wrong: a value that could not
-// be read has left its default behind, and complaints about that would mislead.
+// merge adds what others found, except at keys already known to be wrong, and of tables that hold
+// one: a value that could not be read has left its default behind, and complaints about that would mislead.
 func (fs *faults) merge(others faults) {
 	known := make(map[string]bool, len(*fs))
 	for _, f := range *fs {
-		known[f.key.String()] = true
+		for i := range f.key {
+			known[f.key[:i+1].String()] = true
+		}
 	}
 	for _, f := range others {
 		if !known[f.key.String()] {

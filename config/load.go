@@ -15,12 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-const (
-	maxConfigSize = 4 << 20
-	// Nothing of ours nests deeper than three. The TOML library recurses without a limit, and a
-	// stack that overflows cannot be recovered from, so a file far beyond is not given to it.
-	maxNesting = 1000
-)
+const maxConfigSize = 4 << 20
 
 // Load reads and checks a configuration file. A relative auth_file is taken from the file's folder.
 func Load(path string) (*Config, error) {
@@ -82,123 +77,33 @@ func Parse(name string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-// source is a parsed TOML text which still knows the line of each key.
-type source struct {
-	meta toml.MetaData
-	top  map[string]toml.Primitive
-}
-
-func parseTOML(data []byte) (*source, *fault) {
-	if nesting(data) > maxNesting {
-		return nil, &fault{line: 1, reason: "brackets nested too deeply"}
-	}
-	src := &source{}
-	var err error
-	if src.meta, err = toml.Decode(string(data), &src.top); err != nil {
-		return nil, syntaxFault(string(data), err)
-	}
-	return src, nil
-}
-
-// nesting overestimates, since it also counts brackets in strings and comments.
-func nesting(data []byte) int {
-	depth, deepest := 0, 0
-	for _, b := range data {
-		switch b {
-		case '[', '{':
-			depth++
-			deepest = max(deepest, depth)
-		case ']', '}':
-			depth = max(0, depth-1)
-		}
-	}
-	return deepest
-}
-
-// syntaxFault hides the library's message where it could quote a part of a password.
-func syntaxFault(text string, err error) *fault {
-	var parse toml.ParseError
-	if !errors.As(err, &parse) {
-		return &fault{line: 1, reason: err.Error()}
-	}
-	n := max(1, parse.Position.Line)
-	lines := strings.Split(text, "\n")
-	if strings.Contains(lines[min(n, len(lines))-1]+parse.LastKey, "password") {
-		return &fault{line: n, reason: "not valid TOML; is the password between quotes?"}
-	}
-	return &fault{line: n, reason: "not valid TOML: " + parse.Message}
-}
-
-func (s *source) values() map[string]any {
-	values := make(map[string]any, len(s.top))
-	for key, prim := range s.top {
-		var v any
-		_ = s.meta.PrimitiveDecode(prim, &v) // into an empty interface it cannot fail
-		values[key] = v
-	}
-	return values
-}
-
-// line finds a key, or else the nearest table around it that is in the text, or else line 1.
-func (s *source) line(key toml.Key) int {
-	line, table := 1, s.top
-	for _, part := range key {
-		prim, ok := table[part]
-		if !ok {
-			break
-		}
-		line = max(1, s.lineOf(prim))
-		table = s.children(prim)
-	}
-	return line
-}
-
-// locator refuses every value, because only the error for a refused value tells its position.
-type locator struct{}
-
-var errLocate = errors.New("locate")
-
-func (locator) UnmarshalTOML(any) error { return errLocate }
-
-// lineOf is the line of a value. A table that has no header of its own, such as databases in
-// [databases.app], stands where its first key does.
-func (s *source) lineOf(prim toml.Primitive) int {
-	var parse toml.ParseError
-	if errors.As(s.meta.PrimitiveDecode(prim, &locator{}), &parse) && parse.Position.Line > 0 {
-		return parse.Position.Line
-	}
-	first := 0
-	for _, child := range s.children(prim) {
-		if n := s.lineOf(child); n > 0 && (first == 0 || n < first) {
-			first = n
-		}
-	}
-	return first
-}
-
-// children is empty for anything but a table.
-func (s *source) children(prim toml.Primitive) map[string]toml.Primitive {
-	var table map[string]toml.Primitive
-	if err := s.meta.PrimitiveDecode(prim, &table); err != nil {
-		return nil
-	}
-	return table
-}
-
 // decodeStruct does itself what toml.Decode could do, because that stops at the first wrong type,
 // matches keys in any case, and shows a wrong password.
 func decodeStruct(at toml.Key, table map[string]any, dst reflect.Value, bad *faults) {
-	fields := fieldsOf(dst.Type())
+	typ := dst.Type()
+	fields := fieldsOf(typ)
+	givenAs := make(map[string]string, len(table)) // the name that a setting has in the file
 	for _, key := range slices.Sorted(maps.Keys(table)) {
 		path := append(slices.Clone(at), key)
 		f, ok := findField(fields, key)
 		if !ok {
-			bad.add(path, "%s", unknownKey(path, fields))
+			if !bad.full() {
+				bad.add(path, "unknown key %q%s", key, hint(key, table[key], typ))
+			}
 			continue
 		}
-		dst := dst.Field(f.index)
-		if dst.Kind() == reflect.Map {
+		if other, twice := givenAs[f.key]; twice {
+			bad.add(path, "%s and %s are two names of one setting; keep one of them", other, key)
+			continue
+		}
+		givenAs[f.key] = key
+		dst := dst.FieldByIndex(f.index)
+		switch {
+		case dst.Kind() == reflect.Map:
 			decodeMap(path, table[key], dst, bad)
+			continue
+		case isList(dst.Type()):
+			decodeList(path, table[key], dst, bad)
 			continue
 		}
 		if err := setValue(dst, table[key]); err != nil && f.secret {
@@ -207,15 +112,6 @@ func decodeStruct(at toml.Key, table map[string]any, dst reflect.Value, bad *fau
 			bad.add(path, "%v", err)
 		}
 	}
-}
-
-func unknownKey(path toml.Key, fields []field) string {
-	key := path[len(path)-1]
-	reason := "unknown key " + strconv.Quote(key)
-	if _, ok := findField(fieldsOf(reflect.TypeFor[Config]()), key); ok {
-		return reason + " in a table; it belongs at the top of the file, before the first [table]"
-	}
-	return reason + suggest(key, fields)
 }
 
 // decodeMap reads the tables [path.NAME].
@@ -244,6 +140,32 @@ func decodeMap(path toml.Key, v any, dst reflect.Value, bad *faults) {
 		decodeStruct(path, table, elem.Elem(), bad)
 		dst.SetMapIndex(reflect.ValueOf(name), elem.Elem())
 	}
+}
+
+// decodeList reads the tables [[path]]. In the key of a fault they count from 1.
+func decodeList(path toml.Key, v any, dst reflect.Value, bad *faults) {
+	var items []any
+	switch v := v.(type) {
+	case []any: // path = [{ … }, { … }]
+		items = v
+	case []map[string]any:
+		for _, table := range v {
+			items = append(items, table)
+		}
+	default:
+		bad.add(path, "want tables [[%s]], got %s", path, show(v))
+		return
+	}
+	list := reflect.MakeSlice(dst.Type(), len(items), len(items))
+	for i, item := range items {
+		path := append(slices.Clone(path), strconv.Itoa(i+1))
+		if table, ok := item.(map[string]any); ok {
+			decodeStruct(path, table, list.Index(i), bad)
+		} else {
+			bad.add(path, "want a table, got %s", show(item))
+		}
+	}
+	dst.Set(list)
 }
 
 // setValue stores a decoded TOML value in a field of the types that Config uses.

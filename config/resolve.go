@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 )
 
@@ -17,22 +18,70 @@ type Pool struct {
 	ServerUser     string
 	ServerPassword string // "" when the configuration holds none
 
-	Size     int
-	MinSize  int
+	Size        int
+	MinSize     int
+	Increment   int // server sessions opened at the same time, at most
+	Reserve     int // beyond Size, once a client has waited ReserveTimeout
+	ReserveTime time.Duration
+	Callbacks   bool // those of schema cpool_state are called, where they exist
+
+	MaxServers   int // of all pools together; 0 = no limit, as below
+	MaxDatabase  int // of the database's pools together
+	MaxUser      int // of the user's pools together
+	LoginsAtOnce int // to one server
+
+	ServerLifetime    time.Duration
+	ServerIdleTimeout time.Duration
+	MaxUse            int // 0 = no limit
+	ConnectTimeout    time.Duration
+	LoginRetry        time.Duration
+	CancelWaitTimeout time.Duration
+
+	TCP TCP
+}
+
+// Session is everything that a client of a database, user and class may and gets, with all precedence settled.
+type Session struct {
+	Class    string
+	Purity   Purity
 	Boundary Boundary // never BoundaryInherit
 
 	StateCheck  StateCheck
 	StatePolicy StatePolicy // without PolicyInherit
 
-	ServerLifetime    time.Duration
-	ServerIdleTimeout time.Duration
-	ConnectTimeout    time.Duration
-	LoginRetry        time.Duration
-	QueryWaitTimeout  time.Duration
-	QueryWaitNotify   time.Duration
-	CancelWaitTimeout time.Duration
+	OnGet       string
+	OnRelease   string
+	HookFailure HookFailure
 
-	TCP TCP
+	// 0 = for ever
+	LoginTimeout           time.Duration
+	IdleTimeout            time.Duration
+	QueryWaitTimeout       time.Duration
+	QueryWaitNotify        time.Duration
+	QueryTimeout           time.Duration
+	TransactionTimeout     time.Duration
+	IdleTransactionTimeout time.Duration
+	MaxThinkTime           time.Duration
+
+	ReaperExempt bool
+	Limits       ClientLimits
+}
+
+// ClientLimits is how many clients there may be at once of a session's kind; 0 = no limit.
+type ClientLimits struct {
+	All, Database, User, Class, Source, Application int
+}
+
+// Client is who asks for a session, and what it has chosen by itself.
+type Client struct {
+	Database    string
+	User        string
+	Application string
+	Source      netip.Addr // invalid: a Unix socket
+
+	Class    string // "" = not chosen
+	Purity   Purity
+	Boundary Boundary
 }
 
 // String names the pool. It keeps the password out of every %v.
@@ -81,22 +130,103 @@ func (c *Config) Pool(database, user string) (Pool, bool) {
 
 		Size: size,
 		// A wider minimum gives way to a narrower size.
-		MinSize:  min(size, valueOr(db.MinPoolSize, c.MinPoolSize)),
-		Boundary: orElse(u.PoolBoundary, orElse(db.PoolBoundary, c.PoolBoundary)),
+		MinSize:     min(size, valueOr(db.MinPoolSize, c.MinPoolSize)),
+		Increment:   orElse(db.PoolIncrement, c.PoolIncrement),
+		Reserve:     valueOr(u.ReservePoolSize, valueOr(db.ReservePoolSize, c.ReservePoolSize)),
+		ReserveTime: time.Duration(c.ReservePoolTimeout),
+		Callbacks:   c.StateCallbacks,
 
-		StateCheck:  orElse(db.StateCheck, c.StateCheck),
-		StatePolicy: u.StatePolicy.over(db.StatePolicy.over(c.StatePolicy)),
+		MaxServers:   c.MaxServerConnections,
+		MaxDatabase:  valueOr(db.MaxDBConnections, c.MaxDBConnections),
+		MaxUser:      valueOr(u.MaxUserConnections, c.MaxUserConnections),
+		LoginsAtOnce: c.ServerLoginConcurrency,
 
 		ServerLifetime:    time.Duration(valueOr(db.ServerLifetime, c.ServerLifetime)),
 		ServerIdleTimeout: time.Duration(valueOr(db.ServerIdleTimeout, c.ServerIdleTimeout)),
+		MaxUse:            valueOr(db.MaxUseSession, c.MaxUseSession),
 		ConnectTimeout:    time.Duration(c.ServerConnectTimeout),
 		LoginRetry:        time.Duration(c.ServerLoginRetry),
-		QueryWaitTimeout:  time.Duration(valueOr(db.QueryWaitTimeout, c.QueryWaitTimeout)),
-		QueryWaitNotify:   time.Duration(c.QueryWaitNotify),
 		CancelWaitTimeout: time.Duration(c.CancelWaitTimeout),
 
 		TCP: c.TCP(),
 	}, true
+}
+
+// Session resolves what a client gets: what it has chosen itself wins over the first rule that fits, that over its
+// class, its user, its database, and those over the top level.
+func (c *Config) Session(who Client) Session {
+	rule := c.ruleFor(who)
+	db, _ := c.Database(who.Database)
+	u := c.Users[who.User]
+	class := orElse(who.Class, orElse(rule.PoolConnectionClass,
+		orElse(u.PoolConnectionClass, orElse(db.PoolConnectionClass, c.PoolConnectionClass))))
+	cl := c.Classes[class]
+	n := cl.over(u.over(db.over(c.narrow())))
+	return Session{
+		Class:    class,
+		Purity:   orElse(who.Purity, orElse(rule.PoolPurity, n.PoolPurity)),
+		Boundary: orElse(who.Boundary, orElse(rule.PoolBoundary, n.PoolBoundary)),
+
+		StateCheck:  n.StateCheck,
+		StatePolicy: n.StatePolicy,
+
+		OnGet:       *n.OnGet,
+		OnRelease:   *n.OnRelease,
+		HookFailure: n.HookFailure,
+
+		LoginTimeout:           time.Duration(*n.ClientLoginTimeout),
+		IdleTimeout:            time.Duration(*n.ClientIdleTimeout),
+		QueryWaitTimeout:       time.Duration(*n.QueryWaitTimeout),
+		QueryWaitNotify:        time.Duration(c.QueryWaitNotify),
+		QueryTimeout:           time.Duration(*n.QueryTimeout),
+		TransactionTimeout:     time.Duration(*n.TransactionTimeout),
+		IdleTransactionTimeout: time.Duration(orElse(*n.IdleTransactionTimeout, *n.MaxThinkTime)), // DRCP's max_txn_think_time does so
+		MaxThinkTime:           time.Duration(*n.MaxThinkTime),
+
+		ReaperExempt: *n.ReaperExempt,
+		Limits: ClientLimits{
+			All:         c.MaxClientConn,
+			Database:    valueOr(db.MaxDBClientConnections, c.MaxDBClientConnections),
+			User:        valueOr(u.MaxUserClientConnections, c.MaxUserClientConnections),
+			Class:       valueOr(cl.MaxClassClientConnections, c.MaxClassClientConnections),
+			Source:      c.MaxSourceClientConnections,
+			Application: c.MaxApplicationClientConnections,
+		},
+	}
+}
+
+// narrow is the top level's values of the keys that may be set more narrowly.
+func (c *Config) narrow() Narrow {
+	return Narrow{
+		PoolBoundary: c.PoolBoundary, PoolPurity: c.PoolPurity,
+		OnGet: &c.OnGet, OnRelease: &c.OnRelease, HookFailure: c.HookFailure,
+		StateCheck: c.StateCheck, StatePolicy: c.StatePolicy,
+		ClientLoginTimeout: &c.ClientLoginTimeout, ClientIdleTimeout: &c.ClientIdleTimeout,
+		QueryWaitTimeout: &c.QueryWaitTimeout, QueryTimeout: &c.QueryTimeout, TransactionTimeout: &c.TransactionTimeout,
+		IdleTransactionTimeout: &c.IdleTransactionTimeout, MaxThinkTime: &c.MaxThinkTime,
+		ReaperExempt: new(bool),
+	}
+}
+
+// over returns n where it says something, else wider.
+func (n Narrow) over(wider Narrow) Narrow {
+	return Narrow{
+		PoolBoundary:           orElse(n.PoolBoundary, wider.PoolBoundary),
+		PoolPurity:             orElse(n.PoolPurity, wider.PoolPurity),
+		OnGet:                  orElse(n.OnGet, wider.OnGet),
+		OnRelease:              orElse(n.OnRelease, wider.OnRelease),
+		HookFailure:            orElse(n.HookFailure, wider.HookFailure),
+		StateCheck:             orElse(n.StateCheck, wider.StateCheck),
+		StatePolicy:            n.StatePolicy.over(wider.StatePolicy),
+		ClientLoginTimeout:     orElse(n.ClientLoginTimeout, wider.ClientLoginTimeout),
+		ClientIdleTimeout:      orElse(n.ClientIdleTimeout, wider.ClientIdleTimeout),
+		QueryWaitTimeout:       orElse(n.QueryWaitTimeout, wider.QueryWaitTimeout),
+		QueryTimeout:           orElse(n.QueryTimeout, wider.QueryTimeout),
+		TransactionTimeout:     orElse(n.TransactionTimeout, wider.TransactionTimeout),
+		IdleTransactionTimeout: orElse(n.IdleTransactionTimeout, wider.IdleTransactionTimeout),
+		MaxThinkTime:           orElse(n.MaxThinkTime, wider.MaxThinkTime),
+		ReaperExempt:           orElse(n.ReaperExempt, wider.ReaperExempt),
+	}
 }
 
 // orElse is for settings whose zero value means "not set here".

@@ -103,6 +103,57 @@ func (b *Boundary) UnmarshalTOML(v any) (err error) {
 	return err
 }
 
+// maxClassName is PostgreSQL's limit for a name, so that class names fit wherever those do.
+const maxClassName = 63
+
+// CheckClass tells what is wrong with the name of a connection class, which clients and the configuration choose freely.
+func CheckClass(name string) error {
+	if len(name) > maxClassName {
+		return fmt.Errorf("must be at most %d bytes long, got %d", maxClassName, len(name))
+	}
+	bad := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"'\\`, r) }
+	if name == "" || strings.ContainsFunc(name, bad) {
+		return fmt.Errorf("want a name of ASCII characters without spaces, quotes and backslashes, got %q", name)
+	}
+	return nil
+}
+
+// ParsePurity reads a value of pool_purity, in any case, as ParseBoundary does.
+func ParsePurity(s string) (Purity, error) {
+	for _, p := range []Purity{PuritySelf, PurityNew} {
+		if strings.EqualFold(s, string(p)) {
+			return p, nil
+		}
+	}
+	return PurityInherit, fmt.Errorf("want self or new, got %q", s)
+}
+
+// UnmarshalTOML implements toml.Unmarshaler. The empty string is PurityInherit.
+func (p *Purity) UnmarshalTOML(v any) (err error) {
+	s, ok := v.(string)
+	switch {
+	case !ok:
+		return fmt.Errorf("want self or new, got %s", show(v))
+	case s == "":
+		*p = PurityInherit
+		return nil
+	}
+	*p, err = ParsePurity(s)
+	return err
+}
+
+// UnmarshalTOML implements toml.Unmarshaler. It takes any case; the empty string is HookInherit.
+func (h *HookFailure) UnmarshalTOML(v any) error {
+	s, ok := v.(string)
+	for _, known := range []HookFailure{HookInherit, HookRetire, HookIgnore, HookError} {
+		if ok && strings.EqualFold(s, string(known)) {
+			*h = known
+			return nil
+		}
+	}
+	return fmt.Errorf("want retire, ignore or error, got %s", show(v))
+}
+
 // FileMode is the permission bits of a file, written in octal between quotes.
 type FileMode uint32
 
