@@ -29,6 +29,8 @@ test: ## install what is missing and run all tests with the race detector
 	@echo "Running all tests with the race detector, against a real PostgreSQL."
 	@scripts/install-cc.sh
 	@scripts/install-postgres.sh
+	@scripts/install-pgbouncer.sh
+	@scripts/install-iproute.sh
 	@CGO_ENABLED=1 go test -race -p 1 -timeout 10m $(TESTFLAGS) ./...
 
 lint: ## check format and code: go vet, golangci-lint

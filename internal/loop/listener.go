@@ -16,8 +16,9 @@ type Listener struct {
 	fault  func(error)
 }
 
-// acceptsPerTurn bounds how many connections are taken before those there are get their turn.
-const acceptsPerTurn = 32
+// acceptsPerTurn bounds how many connections are taken before those there are get their turn: with the reading of its
+// start-up packet each takes some 20 µs.
+const acceptsPerTurn = 4
 
 // Listen has the loop accept on fd, a listening non-blocking socket, which it takes over. accept gets each connection,
 // non-blocking and its own to close; remote is invalid for a Unix socket. fault hears why one could not be accepted.

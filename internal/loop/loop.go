@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,10 +26,15 @@ type Loop struct {
 	wake    int       // eventfd that ends a blocking wait when mail arrives
 	streams []*Stream // by descriptor
 	events  []unix.EpollEvent
+	calm    int      // the epoll of patient streams, which is in epoll itself
+	later   []func() // mail that is patient
 	chunk   []byte
 	out     []byte
-	spare   [][]byte // buffers for queued output, at most maxSpare kept
-	small   [][]byte // buffers for requests that wait, at most maxSmall kept
+	spare   [][]byte  // buffers for queued output, at most maxSpare kept
+	small   [][]byte  // buffers for requests that wait, at most maxSmall kept
+	unacked []unacked // streams with output that their peers have not acknowledged
+	look    *time.Timer
+	looking bool // look is running
 	done    chan struct{}
 	stopped bool
 	panics  atomic.Uint64
@@ -58,8 +64,14 @@ func New(log *slog.Logger) (*Loop, error) {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("create eventfd: %w", err)
 	}
+	calm, err := nestedEpoll(epoll)
+	if err != nil {
+		_ = unix.Close(epoll)
+		_ = unix.Close(wake)
+		return nil, err
+	}
 	l := &Loop{
-		log: log, epoll: epoll, wake: wake,
+		log: log, epoll: epoll, wake: wake, calm: calm,
 		events: make([]unix.EpollEvent, eventsPerWait),
 		chunk:  make([]byte, ChunkSize),
 		done:   make(chan struct{}),
@@ -67,6 +79,7 @@ func New(log *slog.Logger) (*Loop, error) {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &ev); err != nil {
 		_ = unix.Close(epoll)
+		_ = unix.Close(calm)
 		_ = unix.Close(wake)
 		return nil, fmt.Errorf("watch eventfd: %w", err)
 	}
@@ -116,10 +129,15 @@ func (l *Loop) run() {
 	runtime.LockOSThread()
 	defer close(l.done)
 	for !l.stopped {
+		patient := len(l.later) > 0
 		for _, ev := range l.events[:l.wait()] {
 			if int(ev.Fd) == l.wake {
 				var b [8]byte
 				_, _ = unix.Read(l.wake, b[:])
+				continue
+			}
+			if int(ev.Fd) == l.calm {
+				patient = true
 				continue
 			}
 			if s := l.streams[ev.Fd]; s != nil {
@@ -130,6 +148,9 @@ func (l *Loop) run() {
 		if l.full.Load() {
 			l.deliver()
 		}
+		if patient {
+			l.serve()
+		}
 	}
 	l.closeAll()
 }
@@ -139,6 +160,9 @@ func (l *Loop) run() {
 func (l *Loop) wait() int {
 	if n := pollNow(l.epoll, l.events); n > 0 {
 		return n
+	}
+	if len(l.later) > 0 {
+		return 0
 	}
 	n, err := unix.EpollWait(l.epoll, l.events, -1)
 	if err != nil {
@@ -189,12 +213,16 @@ func (l *Loop) contain(h Handler) {
 }
 
 func (l *Loop) closeAll() {
+	if l.look != nil {
+		l.look.Stop()
+	}
 	for _, s := range l.streams {
 		if s != nil {
 			s.Close()
 		}
 	}
 	_ = unix.Close(l.epoll)
+	_ = unix.Close(l.calm)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true

@@ -30,15 +30,19 @@ type Handler interface {
 // methods. What cannot be written at once is queued, without bound here: the caller stops its source while Queued
 // is more than zero, which bounds it.
 type Stream struct {
-	loop     *Loop
-	handler  Handler
-	out      []byte // accepted by Write, not yet by the kernel
-	sent     int    // how much of out the kernel has taken
-	fd       int32
-	interest uint32
-	paused   bool // reading was stopped by Pause
-	deaf     bool // half-closed by the peer while paused: told once, not watched for until Resume
-	broken   bool // a write failed; further output is dropped, the hang-up event follows
+	loop      *Loop
+	handler   Handler
+	out       []byte // accepted by Write, not yet by the kernel
+	sent      int    // how much of out the kernel has taken
+	fd        int32
+	watched   int32 // place in the loop's list of those with unacknowledged output, from 1; 0: not in it
+	interest  uint32
+	lost      uint16 // the errno by which the kernel told of the end; 0: it has not
+	patient   bool   // others come first
+	unwatched bool   // in no epoll yet
+	paused    bool   // reading was stopped by Pause
+	deaf      bool   // half-closed by the peer while paused: told once, not watched for until Resume
+	broken    bool   // a write failed; further output is dropped, the hang-up event follows
 }
 
 // Attach puts fd, a connected non-blocking socket, under the loop's care. The loop's thread must call it.
@@ -53,19 +57,25 @@ func (l *Loop) Attach(fd int, h Handler) (*Stream, error) {
 func (s *Stream) register() error {
 	l, fd := s.loop, int(s.fd)
 	ev := unix.EpollEvent{Events: s.interest, Fd: s.fd}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := unix.EpollCtl(s.epoll(), unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("watch descriptor: %w", err)
 	}
-	for len(l.streams) <= fd {
+	l.hold(s)
+	return nil
+}
+
+// hold enters s under its descriptor.
+func (l *Loop) hold(s *Stream) {
+	for len(l.streams) <= int(s.fd) {
 		l.streams = append(l.streams, nil)
 	}
-	l.streams[fd] = s
-	return nil
+	l.streams[s.fd] = s
 }
 
 // Detach takes the stream off its loop, so that Join can put it on another. Nothing may be queued.
 func (s *Stream) Detach() {
-	_ = unix.EpollCtl(s.loop.epoll, unix.EPOLL_CTL_DEL, int(s.fd), nil)
+	s.settled()
+	_ = unix.EpollCtl(s.epoll(), unix.EPOLL_CTL_DEL, int(s.fd), nil)
 	s.loop.streams[s.fd] = nil
 	s.loop = nil
 }
@@ -94,6 +104,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		case e == syscall.EAGAIN:
 			return 0, ErrWouldBlock
 		case e != syscall.EINTR:
+			s.note(e)
 			return 0, fmt.Errorf("read: %w", e)
 		}
 	}
@@ -103,6 +114,9 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) Write(p []byte) {
 	if len(p) == 0 || s.broken || s.loop == nil {
 		return
+	}
+	if s.watched == 0 {
+		s.loop.watchOver(s)
 	}
 	if len(s.out) > 0 {
 		s.out = append(s.out, p...)
@@ -126,6 +140,7 @@ func (s *Stream) send(p []byte) int {
 		case e == syscall.EAGAIN:
 			return done
 		case e != syscall.EINTR:
+			s.note(e)
 			s.broken = true
 			return done
 		}
@@ -159,6 +174,7 @@ func (s *Stream) Close() {
 	if s.loop == nil {
 		return
 	}
+	s.settled()
 	s.loop.streams[s.fd] = nil
 	if s.out != nil {
 		s.loop.recycle(s.out)
@@ -174,7 +190,7 @@ func (s *Stream) watch(interest uint32) {
 	}
 	s.interest = interest
 	ev := unix.EpollEvent{Events: interest, Fd: s.fd}
-	_ = unix.EpollCtl(s.loop.epoll, unix.EPOLL_CTL_MOD, int(s.fd), &ev)
+	_ = unix.EpollCtl(s.epoll(), unix.EPOLL_CTL_MOD, int(s.fd), &ev)
 }
 
 // ready hands one epoll event to the handler. Bytes come before the hang-up that follows them: a server's last
