@@ -87,7 +87,7 @@ func (s *Session) onParse(f frame, body []byte, part wire.Part) bool {
 	switch {
 	case part == wire.Whole && s.refusesText(f, rest):
 	case len(name) == 0:
-		s.onParseUnnamed(f, rest, part)
+		return s.onParseUnnamed(f, rest, part)
 	case s.hasName(string(name)):
 		s.parseDuplicate(f, name, rest)
 	case len(s.names) >= maxNames:
@@ -103,10 +103,10 @@ func (s *Session) onParse(f frame, body []byte, part wire.Part) bool {
 
 // refusesText has a Parse fail whose text would leave state that is to be refused.
 func (s *Session) refusesText(f frame, body []byte) bool {
-	if s.policy == nil {
+	if s.limits.policy == nil {
 		return false
 	}
-	refused := s.policy.Refuses(s.texts.Get(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
+	refused := s.limits.policy.Refuses(s.texts.Get(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
 	if refused != 0 {
 		s.provoke(f, sessionstate.KindParse, []byte(refused.String()), sessionstate.RefuseState)
 	}
@@ -136,7 +136,7 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	s.guardText(f, st.Text)
 	s.shareNames(f.g, f.off, st.Text)
 	s.names[name] = st
-	if s.doubtsNames() && !st.Private {
+	if s.doubtsNames() && !st.Private && !strings.HasPrefix(name, sessionstate.PoolerPrefix) { // such names are taken there
 		s.prepareReal(name, st)
 		return
 	}
@@ -303,10 +303,8 @@ func (s *Session) onDescribeOrClose(f frame, body []byte) bool {
 func (s *Session) onClose(f frame, name string) {
 	c := s.lease.Conn
 	var e sessionstate.Entry
-	if name == "" && s.unnamed.state != unnamedNone {
-		e.Mark = s.unnamed.mark
-		s.unnamed.state = unnamedNone
-		c.Unnamed = nil
+	if name == "" {
+		e.Mark = s.closeUnnamed()
 	}
 	if _, sql := s.sqlNames.Value(name); sql {
 		s.doubt([]byte("Close of " + name)).Kinds |= sessionstate.PinSet(sessionstate.EffectPrepare)
@@ -332,6 +330,7 @@ func (s *Session) onClose(f frame, name string) {
 // provoke has PostgreSQL raise an error in place of the frame, so that its transaction fails and what follows is
 // skipped, and the client is told refusal instead.
 func (s *Session) provoke(f frame, kind sessionstate.Kind, name []byte, refusal sessionstate.Refusal) {
+	s.disown(f.g, f.off)
 	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: kind, Action: sessionstate.Replace, Name: string(name), Refuse: refusal})
 	out, err := (&pgproto3.Describe{ObjectType: 'S', Name: sessionstate.MissingStatement}).Encode(nil)
 	if err == nil {
@@ -386,14 +385,14 @@ func (s *Session) OnSkipped(e sessionstate.Entry) {
 		if e.Shared {
 			c.NoteReal(e.Name, e.Stmt)
 		} else if e.Mark != 0 {
-			s.undoCloseUnnamed(e)
+			s.undoUnnamed(e)
 		} else if e.Action == sessionstate.Invent {
 			s.names[e.Name] = e.Stmt
 		} else if e.Stmt != nil {
 			c.Prepared.Add(e.Stmt, &s.srv.statements)
 		}
 	case sessionstate.KindQuery:
-		c.Unnamed = s // as far as it was: the Query would have dropped it
+		s.undoUnnamed(e)
 	case sessionstate.KindCall, sessionstate.KindSync, sessionstate.KindBind,
 		sessionstate.KindDescribe, sessionstate.KindExecute, sessionstate.KindCopyEnd:
 	}
@@ -409,7 +408,7 @@ func (s *Session) undoParse(e sessionstate.Entry) {
 			s.forgetName(e.Name, e.Stmt)
 		}
 	case e.Stmt == nil:
-		s.undoParseUnnamed(e)
+		s.undoUnnamed(e)
 	default:
 		if e.Action != sessionstate.Invent {
 			c.Prepared.Remove(e.Stmt)
@@ -490,7 +489,9 @@ func (s *Session) scanLarge(part []byte, last bool) {
 	effects := s.large.Effects()
 	s.large = nil
 	if s.largeTo == largeUnnamed {
-		s.unnamed.text = &sessionstate.Text{Effects: effects}
+		if s.unnamed.mark == s.unnamed.large { // else it has been skipped meanwhile
+			s.unnamed.text = &sessionstate.Text{Effects: effects}
+		}
 		return
 	}
 	s.note(&sessionstate.Text{Effects: effects}, []byte("a statement too large to keep"))

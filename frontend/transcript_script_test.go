@@ -195,6 +195,7 @@ func nameScript() []transcript.Group {
 		free("names that do not exist", synced(bind("", "nope")), synced(describe('S', "nope")), synced(describe('P', "nope")), synced(execute("nope", 0)), synced(bind("", "nope"), describe('P', ""), execute("", 0), closing('S', "nope"))),
 		free("names of unusual shape", synced(parse("Ünï \"'; code", "SELECT 1"), bind("päth", "Ünï \"'; code"), execute("päth", 0), closing('S', "Ünï \"'; code")), synced(parse(long, "SELECT 1"), bind(long, long), describe('P', long), execute(long, 0), closing('S', long)), synced(bind("", long)),
 			synced(parse("_pooler_1", "SELECT 'mine'"), bind("", "_pooler_1"), execute("", 0), closing('S', "_pooler_1")), synced(bind("", "_pooler_1")), synced(describe('S', "_pooler_missing"))),
+		group("the pooler's own kind of name while SQL's names are in doubt", query("BEGIN"), query("PREPARE sp AS SELECT 1"), synced(parse("_pooler_1", "SELECT 'mine'"), bind("", "_pooler_1"), execute("", 0), parse("_pooler_2", "SELECT 'mine, too'"), closing('S', "_pooler_2"), closing('S', "_pooler_1")), query("DEALLOCATE sp"), query("COMMIT")),
 		group("a statement whose table changes", query("CREATE TABLE shape (a int)"), synced(parse("sh", "SELECT * FROM shape")), synced(bind("", "sh"), execute("", 0)), query("ALTER TABLE shape ADD b int"), synced(closing('S', "sh"), parse("sh", "SELECT * FROM shape"), describe('S', "sh"), bind("", "sh"), execute("", 0)), synced(closing('S', "sh"))),
 		group("a statement whose table is dropped", query("DROP TABLE shape"), synced(parse("sh", "SELECT * FROM shape")), synced(parse("sh", "SELECT 'free again'"), bind("", "sh"), execute("", 0), closing('S', "sh"))),
 		group("SQL's own prepared statements", query("PREPARE sp (int) AS SELECT $1 + 1"), query("EXECUTE sp(1)"), synced(bind("", "sp", "5"), describe('P', ""), execute("", 0)), synced(describe('S', "sp")), query("PREPARE sp AS SELECT 1"), query("DEALLOCATE sp"), query("EXECUTE sp(1)"), query("DEALLOCATE sp")),
@@ -254,6 +255,7 @@ func manyNames(prefix string, use bool) []message {
 }
 
 func unnamedScript() []transcript.Group {
+	run := synced(bind("", ""), execute("", 0))
 	return []transcript.Group{
 		group("the unnamed statement used after its Sync", synced(parse("", "SELECT $1::int AS u"), describe('S', "")), synced(bind("", "", "1"), execute("", 0)), synced(bind("", "", "2"), describe('P', ""), execute("", 0)), synced(describe('S', ""))),
 		group("no unnamed statement after a Query", synced(parse("", "SELECT 'u'")), query("SELECT 1"), synced(bind("", ""), execute("", 0)), synced(describe('S', ""))),
@@ -262,6 +264,16 @@ func unnamedScript() []transcript.Group {
 		group("the unnamed statement after a named one", synced(parse("", "SELECT 'unnamed'")), synced(parse("un", "SELECT 'named'"), bind("", "un"), execute("", 0)), synced(bind("", ""), execute("", 0)), synced(closing('S', "un")), synced(bind("", ""), execute("", 0)), query("DISCARD ALL"), synced(bind("", ""), execute("", 0))),
 		group("the unnamed statement over a transaction", query("BEGIN"), synced(parse("", "SELECT 'in transaction'")), synced(bind("", ""), execute("", 0)), synced(parse("", "COMMIT"), bind("", ""), execute("", 0)), synced(bind("", ""), execute("", 0))),
 		group("nobody's unnamed statement", query(""), synced(bind("", "nope"), parse("", "SELECT 'skipped'")), synced(bind("", ""), execute("", 0)), query(""), synced(bind("", "nope"), parse("", "SELECT 1"), parse("", "SELECT 2")), synced(bind("", ""), describe('P', ""), execute("", 0)), query(""), synced(parse("", "SELEC"), parse("", "SELECT 1")), synced(describe('S', ""))),
+		group("the unnamed statement after a Query that is skipped", synced(parse("", "SELECT 'kept'")), ready(1, bind("", "nope"), &pgproto3.Query{String: "SELECT 'skipped'"}, syncMsg()), run, run),
+		group("the unnamed statement after a Parse that is skipped", synced(parse("", "SELECT 'kept'")), synced(bind("", "nope"), parse("", "SELECT 'skipped'")), run, synced(bind("", "nope"), parse("", "SELECT 'skipped'"), closing('S', ""), parse("", "SELECT 'skipped'")), run, run),
+		group("the unnamed statement after a Close that is skipped", synced(parse("", "SELECT 'kept'")), synced(bind("", "nope"), closing('S', "")), run, synced(closing('S', ""), bind("", "nope")), run),
+		group("the unnamed statement after one that fails behind another", synced(parse("", "SELECT 'kept'")), synced(parse("", "SELECT 'second'"), parse("", "SELEC"), parse("", "SELECT 'skipped'")), run, synced(parse("", "SELECT 'third'"), bind("", "nope"), parse("", "SELECT 'skipped'")), run),
+		group("the unnamed statement after messages with a wrong body", synced(parse("", "SELECT 'kept'")), ready(1, rawFrame('Q', "SELECT 1")), run, ready(1, rawFrame('Q', "SELECT 1\x00xx")), run,
+			synced(rawFrame('P', "\x00abc")), run, synced(rawFrame('P', "\x00SELECT 1\x00\x00\x07")), run, synced(rawFrame('P', "")), run, synced(rawFrame('C', "S\x00x")), run, synced(rawFrame('C', "X\x00")), run, synced(rawFrame('B', "\x00\x00")), run),
+		group("the unnamed statement after texts that are no UTF-8", synced(parse("", "SELECT 'kept'")), query("SELECT '\xff'"), run, synced(parse("", "SELECT '\xff'")), run, query("SELECT '\xff"+text(20_000)+"'"), run, synced(parse("", "SELECT '\xff"+text(40_000)+"'")), run, query("SELECT 'ä'"), run),
+		group("no unnamed statement, and messages with a wrong body", ready(1, rawFrame('Q', "SELECT 1")), run, ready(1, rawFrame('Q', "SELECT '\xff'\x00")), run, synced(rawFrame('P', "\x00abc")), run, synced(parse("", "SELECT '\xff'")), run, ready(1, call(1397, nil)), run, ready(1, rawFrame('F', "xx")), run),
+		group("the skipped unnamed statement is not the one that runs", query(""), synced(parse("", "SET TimeZone = 'Asia/Tokyo'")), synced(bind("", "nope"), parse("", "SELECT 1")), run, query("SHOW TimeZone"), query("RESET ALL")),
+		group("a Query behind a skipped unnamed statement", synced(parse("", "SELECT 'kept'")), synced(bind("", "nope"), parse("", "SELECT 'skipped'")), query("SELECT 1"), run, synced(bind("", "nope"), closing('S', "")), query("SELECT 'ä'"), run),
 		group("an empty unnamed statement", synced(parse("", "")), synced(bind("", ""), describe('P', ""), execute("", 0)), query("")),
 	}
 }
@@ -317,6 +329,7 @@ func settingScript() []transcript.Group {
 		group("strings with backslashes", queries(`SELECT 'a\b', E'a\\b'`, "SET standard_conforming_strings = off", `SELECT 'a\\b', 'it\'s; here'`, `SELECT 'x\'; SET TimeZone = ''Asia/Tokyo'''`, "SHOW TimeZone", "SET standard_conforming_strings = on", `SELECT 'x\'; SET TimeZone = 'Asia/Tokyo'`, "SHOW TimeZone", "RESET ALL")...),
 		group("roles", queries("SET ROLE pg_monitor", "SELECT current_user, session_user", "SET SESSION AUTHORIZATION pg_read_all_data", "SELECT current_user, session_user", "SHOW is_superuser", "RESET SESSION AUTHORIZATION", "RESET ROLE", "SELECT current_user", "SHOW session_authorization")...),
 		group("DISCARD", queries("SET application_name = 'gone soon'", "DISCARD ALL", "SHOW application_name", "BEGIN", "DISCARD ALL", "ROLLBACK", "DISCARD PLANS", "DISCARD SEQUENCES", "DISCARD TEMP")...),
+		group("a transaction in flight behind DISCARD ALL", query("SELECT set_config('my.own', 'x', false)"), ready(2, &pgproto3.Query{String: "DISCARD ALL"}, &pgproto3.Query{String: "BEGIN"}), query("CREATE TABLE never (a int)"), query("ROLLBACK"), query("SELECT * FROM never")),
 		group("default transaction modes", queries("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "CREATE TABLE nope (a int)", "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE", "SET default_transaction_read_only = on", "SHOW transaction_read_only", "RESET default_transaction_read_only", "SHOW transaction_read_only")...),
 	}
 }
@@ -387,7 +400,7 @@ func timeoutScript() []transcript.Group {
 // oddScript is messages that are wrong within: PostgreSQL answers them with an ordinary error.
 func oddScript() []transcript.Group {
 	return []transcript.Group{
-		free("messages with a wrong body",
+		free("messages with a wrong body", query(""), // drops the unnamed statement, which most of them do not
 			ready(1, rawFrame('Q', "SELECT 1")), ready(1, rawFrame('Q', "SELECT 1\x00xx")), ready(1, rawFrame('P', "\x00abc"), syncMsg()), ready(1, rawFrame('P', "abc"), syncMsg()), ready(1, rawFrame('P', "\x00SELECT 1\x00\x00\x07"), syncMsg()),
 			ready(1, rawFrame('B', "ab"), syncMsg()), ready(1, rawFrame('B', "\x00\x00"), syncMsg()), ready(1, rawFrame('D', ""), syncMsg()), ready(1, rawFrame('D', "S"), syncMsg()), ready(1, rawFrame('D', "X\x00"), syncMsg()), ready(1, rawFrame('C', "X\x00"), syncMsg()),
 			ready(1, rawFrame('C', "S"), syncMsg()), ready(1, rawFrame('E', "\x00"), syncMsg()), ready(1, rawFrame('D', "S\x00xx"), syncMsg()), ready(1, rawFrame('P', ""), syncMsg()), ready(1, rawFrame('B', ""), syncMsg()), ready(1, rawFrame('C', ""), syncMsg()), ready(1, rawFrame('Q', "")), ready(1, rawFrame('F', "")), ready(1, rawFrame('S', "xx")), ready(1, rawFrame('F', "xx")), query("SELECT 'alive'")),

@@ -3,12 +3,14 @@ package frontend
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pooler/internal/pgtest"
 	"pooler/internal/pgtest/transcript"
@@ -51,6 +53,7 @@ func TestTranscriptIsWhatPostgreSQLSays(t *testing.T) {
 		{name: "others on three server sessions", toml: three, noise: (*noise).everything},
 		{name: "others, in flight", toml: one, opts: transcript.Options{Pipelined: true}, noise: (*noise).everything},
 		{name: "another's unnamed statement between all steps", toml: one, noise: (*noise).unnamed},
+		{name: "another's unnamed statement before what is in flight", toml: one, opts: transcript.Options{Pipelined: true}, noise: (*noise).unnamed},
 		{name: "another's settings between all steps", toml: one, noise: (*noise).settings},
 		{name: "session boundary", toml: `pool_boundary = "session"` + "\n" + one},
 		{name: "session boundary, in flight", toml: `pool_boundary = "session"` + "\n" + three, opts: transcript.Options{Pipelined: true, Chunk: 64}},
@@ -279,4 +282,106 @@ func (n *noise) guest() error {
 		return fmt.Errorf("a guest's mess: %w", err)
 	}
 	return guest.Close(ctx)
+}
+
+// Random messages about the unnamed statement, in flight or not, of a client that is moved between two server sessions
+// on which another leaves its own.
+func TestUnnamedStatementAtRandom(t *testing.T) {
+	for seed := range uint64(unnamedSeeds) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			db := postgres.Server(t).CreateDatabase(t)
+			p := startPooler(t, "default_pool_size = 2\nloops = 1\n")
+			n := newNoise(t, p, db)
+			r := rand.New(rand.NewPCG(seed, 0))
+			groups := []transcript.Group{group("random", unnamedSteps(r)...)}
+			opts := transcript.Options{Parameters: startUp(db)}
+			want, err := transcript.Play(address(postgres.Server(t)), groups, opts)
+			if err != nil {
+				t.Fatal("direct:", err)
+			}
+			opts.Chunk = []int{0, 1, 7, 100}[seed%4]
+			opts.Between = func() error { return n.move(r.IntN(6)) }
+			got, err := transcript.Play(p.Addr, groups, opts)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, diff := range transcript.Compare(want, got, 3) {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+const unnamedSeeds = 8
+
+// move has the other client leave an unnamed statement, or hold a server session, or give it back.
+func (n *noise) move(how int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), noiseTimeout)
+	defer cancel()
+	for range 4 { // the end of a step does not wait for the server session to come back
+		if n.pooler.Front.Stat().Sessions[PhaseActive.String()] == 0 {
+			break
+		}
+		<-time.After(time.Millisecond)
+	}
+	sql := [...]string{"SELECT 'theirs'", "BEGIN", "COMMIT", "SELECT 'theirs'", "SELECT 'theirs'"}
+	if how >= len(sql) {
+		return nil
+	}
+	if r := n.residents[0].PgConn().ExecParams(ctx, sql[how], nil, nil, nil, nil).Read(); r.Err != nil {
+		return fmt.Errorf("the resident's %q: %w", sql[how], r.Err)
+	}
+	return nil
+}
+
+// unnamedSteps end with an empty query, since how many times ReadyForQuery comes is not known.
+func unnamedSteps(r *rand.Rand) []transcript.Step {
+	steps := []transcript.Step{synced(parse("end", ""))}
+	for range 100 {
+		var all []message
+		for range 1 + r.IntN(12) {
+			all = append(all, unnamedMessages(r)...)
+		}
+		all = append(all, syncMsg(), bind("", "end"), execute("", 0), syncMsg())
+		steps = append(steps, transcript.Send('I', 1, all...))
+	}
+	return steps
+}
+
+func unnamedMessages(r *rand.Rand) []message {
+	n := fmt.Sprint(r.IntN(1000))
+	simple := func(sql string) []message { return []message{&pgproto3.Query{String: sql}} }
+	switch r.IntN(26) {
+	case 0, 1, 2:
+		return []message{parse("", "SELECT "+n)}
+	case 3:
+		return []message{parse("", "SELECT 'ä', "+n), syncMsg()}
+	case 4, 5:
+		return []message{parse("", "SELECT "+n), bind("", ""), execute("", 0), syncMsg()}
+	case 6, 7, 8, 9:
+		return []message{bind("", ""), execute("", 0)}
+	case 10:
+		return []message{describe('S', "")}
+	case 11:
+		return []message{closing('S', "")}
+	case 12, 13, 14:
+		return []message{bind("", "nope")}
+	case 15, 16, 17, 18:
+		return []message{syncMsg()}
+	case 19:
+		return simple("SELECT " + n)
+	case 20:
+		return simple("SELECT 'ä', " + n + "/" + fmt.Sprint(r.IntN(2)))
+	case 21:
+		return simple("SELECT '\xff'")
+	case 22:
+		return []message{parse("", "SELECT '\xff'")}
+	case 23:
+		return []message{rawFrame('P', "\x00abc")}
+	case 24:
+		return []message{rawFrame('Q', "abc")}
+	default:
+		return []message{parse("", "SELEC "+n)}
+	}
 }

@@ -30,10 +30,13 @@ const (
 	EffectReset                           // RESET, SET … TO DEFAULT, set_config to NULL: back to a default, which is the client's own
 	EffectSequenceRead                    // currval or lastval
 	EffectInsert                          // INSERT, MERGE, COPY: defaults may call nextval
-	EffectDefaults                        // ALTER ROLE, DATABASE or SYSTEM: what new sessions begin with may change
+	EffectDefaults                        // ALTER ROLE, DATABASE or SYSTEM, CREATE FUNCTION cpool_state…: what new sessions begin with may change
 	EffectNeighbours                      // CREATE, DROP or ALTER of a database, DROP of a role: idle sessions may be in the way
 	EffectShowPrepared                    // mentions pg_prepared_statements
 )
+
+// CallbackSchema is where functions are that the pooler calls when a client gets and releases a server session.
+const CallbackSchema = "cpool_state"
 
 var effectNames = [...]string{
 	"settings", "role", "prepare", "hold_cursor", "temp", "advisory_lock", "listen", "sequence", "seed", "load",

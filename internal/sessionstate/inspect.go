@@ -6,6 +6,7 @@ import "slices"
 // reads them: in lower case unless quoted, and truncated. Each name is listed once.
 type Details struct {
 	Statements    int      // how many the text has
+	Verbs         []string // their first words
 	Prepares      []string // names that PREPARE gives
 	Executes      []string // names that EXECUTE uses, also in EXPLAIN and CREATE TABLE … AS
 	Deallocates   []string // names that DEALLOCATE ends; not those of DEALLOCATE ALL
@@ -52,11 +53,12 @@ type inspector struct {
 	settings  bool    // it updates pg_settings
 	resetting bool    // the parameter at hand goes back to its default
 
-	prepares, executes, deallocates, parameters, resets, custom, calls, words nameSet
+	verbs, prepares, executes, deallocates, parameters, resets, custom, calls, words nameSet
 }
 
 func (in *inspector) result() *Details {
 	d := in.details
+	d.Verbs = in.verbs.names
 	d.Prepares, d.Executes, d.Deallocates = in.prepares.names, in.executes.names, in.deallocates.names
 	d.Settings, d.Resets = in.parameters.names, in.resets.names
 	d.Custom, d.Calls, d.Words = in.custom.names, in.calls.names, in.words.names
@@ -173,6 +175,7 @@ func (in *inspector) judge(st []piece) {
 	if len(st) == 0 || st[0].kind != pieceWord {
 		return
 	}
+	in.verbs.add(st[0].name())
 	rest := st[1:]
 	switch st[0].name() {
 	case "prepare":

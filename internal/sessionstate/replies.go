@@ -30,6 +30,7 @@ const (
 	Replace                   // an error was provoked on the server, and the client is told the true one instead
 	Ignore                    // nobody gets the answer, nor the error: the client that asked has gone, or either will do
 	Ask                       // the pooler asked what the session holds: it looks into the answer
+	Hook                      // the pooler called on_get or on_release: it wants to know whether that worked
 )
 
 // Entry is one reply owed.
@@ -42,7 +43,8 @@ type Entry struct {
 	Refuse Refusal    // Replace: what the client is told
 	Failed bool       // among the dropped: it is the one that failed, not one skipped after it
 	Shared bool       // Parse of a statement under the client's own name for it, besides the pooler's
-	Mark   uint32     // Parse of the unnamed statement: which of the client's
+	Mark   uint32     // what changes the unnamed statement, numbered by the client's session; 0: nothing to take back
+	Loose  bool       // Query, Parse of the unnamed statement: it may be refused before PostgreSQL looks into it
 }
 
 // AllNames marks a request that may end every name of a statement: DEALLOCATE, DISCARD.
@@ -82,6 +84,9 @@ type Replies struct {
 	open     bool    // extended messages were sent behind the last Sync or Query
 	skipping bool    // the server discards everything up to a Sync that has not been sent yet
 	copyIn   bool    // the server reads COPY data and ignores Sync
+	settled  uint32  // counts what has been answered
+	unsynced bool    // extended messages were sent behind the last Sync, perhaps in front of a Query
+	syncs    uint32  // counts Syncs
 }
 
 // Push notes that a request was sent, or is to be answered in its turn (Invent).
@@ -100,7 +105,11 @@ func (r *Replies) Push(e Entry) {
 	if e.Kind.endsWithReady() {
 		r.open, r.skipping = false, false
 	} else if e.Kind != KindCopyEnd {
-		r.open = true
+		r.open, r.unsynced = true, true
+	}
+	if e.Kind == KindSync {
+		r.unsynced = false
+		r.syncs++
 	}
 	if r.head > len(r.owed)/2 || r.head == len(r.owed) { // else a pipeline that never ends grows it without end
 		kept := copy(r.owed, r.owed[r.head:])
@@ -165,7 +174,7 @@ func (r *Replies) Settle(typ byte) (o Outcome, e Entry) {
 }
 
 // outcomes: an answer that is no error, by the action of the request it answers.
-var outcomes = [...]Outcome{Forward: Pass, Swallow: Drop, SwallowDone: Drop, Invent: Desync, Replace: Desync, Ignore: Drop, Ask: Drop}
+var outcomes = [...]Outcome{Forward: Pass, Swallow: Drop, SwallowDone: Drop, Invent: Desync, Replace: Desync, Ignore: Drop, Ask: Drop, Hook: Drop}
 
 // unasked judges what a server may say while nothing is owed.
 func (r *Replies) unasked(typ byte) Outcome {
@@ -201,7 +210,7 @@ func (r *Replies) fail(e Entry) (Outcome, Entry) {
 		return Failed, e
 	case Replace:
 		return Substitute, e
-	case Ignore, Ask:
+	case Ignore, Ask, Hook:
 		return Drop, e
 	case Forward, SwallowDone, Invent:
 	}
@@ -225,7 +234,7 @@ func (r *Replies) skip() {
 // beginCopyIn: the server now ignores Sync up to CopyDone or CopyFail, so those already sent before it owe nothing
 // (CopyGetData in PostgreSQL's copyfromparse.c).
 func (r *Replies) beginCopyIn() {
-	r.copyIn = true
+	r.copyIn, r.unsynced = true, true
 	kept := r.head + 1
 	for i := kept; i < len(r.owed); i++ {
 		if r.owed[i].Kind == KindCopyEnd {
@@ -267,6 +276,67 @@ func (r *Replies) advance() {
 	}
 	r.owed[r.head] = Entry{} // let go of what it names
 	r.head++
+	r.settled++
+}
+
+// MaySkip tells whether a request that is sent now may be skipped: something is unanswered behind the last Sync.
+func (r *Replies) MaySkip() bool { return r.skipping || r.unsynced && r.Len() > 0 }
+
+// Syncs counts those that were sent.
+func (r *Replies) Syncs() uint32 { return r.syncs }
+
+// Owes tells whether the request with this mark is unanswered.
+func (r *Replies) Owes(mark uint32) bool {
+	for _, e := range r.owed[r.head:] {
+		if e.Mark == mark {
+			return true
+		}
+	}
+	return false
+}
+
+// MarkBehind is that of the oldest unanswered request that has one, other than this mark, or 0. A Query that has
+// failed is unanswered until ReadyForQuery.
+func (r *Replies) MarkBehind(mark uint32) uint32 {
+	for _, e := range r.owed[r.head:] {
+		if e.Mark != 0 && e.Mark != mark {
+			return e.Mark
+		}
+	}
+	return 0
+}
+
+// Undecided tells whether the request with this mark, the youngest that has one, is unanswered, and whether what is
+// sent now may have another fate: behind a Sync it runs even if that one is skipped, and behind a Query even if it fails.
+func (r *Replies) Undecided(mark uint32) (owed, alone bool) {
+	for i := len(r.owed) - 1; i >= r.head; i-- {
+		e := &r.owed[i]
+		if e.Mark != 0 {
+			return e.Mark == mark, alone || e.Kind == KindQuery
+		}
+		alone = alone || e.Kind == KindSync
+	}
+	return false, false
+}
+
+// NoteUnread is told the SQLSTATE with which the request e has failed. If PostgreSQL could not read it, nothing has
+// come of it, as if it had been skipped.
+func (r *Replies) NoteUnread(e Entry, code []byte) {
+	if !e.Loose {
+		return
+	}
+	switch string(code) {
+	case "08P01", "22021", "22P05": // protocol_violation, character_not_in_repertoire, untranslatable_character
+	default:
+		return
+	}
+	if e.Kind == KindQuery {
+		r.dropped = append(r.dropped, e)
+		return
+	}
+	for i := range r.dropped {
+		r.dropped[i].Failed = r.dropped[i].Failed && r.dropped[i].Mark != e.Mark
+	}
 }
 
 // NextInvented returns and ends the oldest entry if it is the pooler's turn to answer it.
@@ -290,7 +360,7 @@ func (r *Replies) Len() int { return len(r.owed) - r.head }
 // OwesClient tells whether any of the answers owed is the client's.
 func (r *Replies) OwesClient() bool {
 	for _, e := range r.owed[r.head:] {
-		if e.Action != Swallow && e.Action != Ignore {
+		if e.Action != Swallow && e.Action != Ignore && e.Action != Hook {
 			return true
 		}
 	}
@@ -321,6 +391,26 @@ func (r *Replies) NeedsSync() bool { return r.open || r.skipping }
 
 // InCopy tells whether the server reads COPY data whose end has not been sent.
 func (r *Replies) InCopy() bool { return r.copyIn && !r.copyEndOwed() }
+
+// Settled counts the requests that have been answered: while it does not change, the same runs.
+func (r *Replies) Settled() uint32 { return r.settled }
+
+// AwaitsClient tells whether the server does nothing until the client goes on: with its COPY data, or with a sequence
+// whose Sync it has not sent. Answers to that may be owed: the server keeps them back unless it was asked to flush.
+func (r *Replies) AwaitsClient(flushed bool) bool {
+	switch {
+	case r.InCopy():
+		return true
+	case !r.NeedsSync(), flushed && r.Len() > 0:
+		return false
+	}
+	for _, e := range r.owed[r.head:] {
+		if e.Kind.endsWithReady() {
+			return false
+		}
+	}
+	return true
+}
 
 // HasDropped tells whether TakeDropped has something to say.
 func (r *Replies) HasDropped() bool { return len(r.dropped) > 0 }

@@ -67,6 +67,7 @@ func newWordTable() *wordTable {
 	t.entry("pg_catalog").function = nameCatalog
 	t.entry("pg_settings").function = nameSettings
 	t.entry("pg_prepared_statements").function = namePrepared
+	t.entry(CallbackSchema).function = nameCallback
 	return t
 }
 

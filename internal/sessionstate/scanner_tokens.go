@@ -167,8 +167,11 @@ func (s *Scanner) name(word []byte, quoted bool) {
 	if info.function >= nameCatalog {
 		s.catalog = info.function == nameCatalog && s.qualifier == qualifierNone
 		s.settings = s.settings || info.function == nameSettings
-		if info.function == namePrepared {
+		switch {
+		case info.function == namePrepared:
 			s.effects |= EffectShowPrepared
+		case info.function == nameCallback && (s.kind == kindFunction || s.kind == kindNoCalls):
+			s.effects |= EffectDefaults
 		}
 	}
 	if first&pgTempMask == pgTemp && (len(word) == len("pg_temp") || word[len("pg_temp")] == '_') {

@@ -329,6 +329,7 @@ const (
 	nameCatalog  // pg_catalog
 	nameSettings // pg_settings, an UPDATE of which is a SET
 	namePrepared // pg_prepared_statements
+	nameCallback // cpool_state, whose functions the pooler calls
 )
 
 // statefulFunctions lists functions of pg_catalog and the like by their effect. All dblink… are EffectForeign too.
