@@ -16,38 +16,57 @@ type growth struct {
 // takes PostgreSQL about 2 ms; a burst of statements of interactive applications is over in less than this.
 const patience = 20 * time.Millisecond
 
-// maxOpening bounds how many server sessions a pool opens at the same time.
-const maxOpening = 4
+// totalLocked is how many server sessions of the pool PostgreSQL has, or may have.
+func (p *Pool) totalLocked() int { return len(p.leases) + p.opening + p.closing }
 
-// growLocked opens what is wanted now: the minimum, the first, and those for sessions that will keep theirs.
+// limitLocked is how many it may have now.
+func (p *Pool) limitLocked() int {
+	if p.reserving {
+		return p.cfg.Size + p.cfg.Reserve
+	}
+	return p.cfg.Size
+}
+
+// roomLocked is how many further server sessions could be opened now.
+func (p *Pool) roomLocked() int {
+	if p.closed || p.capped || p.clock.now() < p.retryAt {
+		return 0
+	}
+	return max(0, p.limitLocked()-p.totalLocked())
+}
+
+// growLocked opens what is wanted now: the minimum, the first of each class, and those for whom no conn will do that
+// others use.
 func (p *Pool) growLocked() {
-	wanted := p.queue.eager - p.opening
-	switch total := len(p.leases) + p.opening + p.closing; {
-	case p.opening > 0:
-	case p.queue.len > 0 && len(p.leases) == 0, total < p.cfg.MinSize && p.clock.now() >= p.awayUntil:
+	wanted := max(p.queue.eager-p.arriving, p.hungryLocked()) - p.opening
+	if p.opening == 0 && p.totalLocked() < p.cfg.MinSize && p.clock.now() >= p.awayUntil {
 		wanted = max(wanted, 1)
 	}
-	p.openLocked(wanted)
+	if !p.capped { // else the arbiter says when
+		p.openLocked(wanted)
+	}
 	p.armLocked()
 }
 
 // openLocked begins to open n server sessions, or as many as the limits allow.
 func (p *Pool) openLocked(n int) {
-	total := len(p.leases) + p.opening + p.closing
-	n = min(n, p.cfg.Size-total, maxOpening-p.opening)
 	if p.closed || p.clock.now() < p.retryAt {
 		return
 	}
+	n = min(n, p.limitLocked()-p.totalLocked(), max(1, p.cfg.Increment)-p.opening)
 	for range n {
+		if p.capped = !p.house.budgets.take(p, &p.cfg); p.capped {
+			return
+		}
 		p.opening++
-		go p.open()
+		p.house.logins(p.cfg).Go(p.open)
 	}
 }
 
 // armLocked has ripen called after patience, if anybody waits.
 func (p *Pool) armLocked() {
 	g := &p.growth
-	if g.armed || p.closed || p.queue.len == 0 || len(p.leases)+p.opening+p.closing >= p.cfg.Size {
+	if g.armed || p.closed || p.queue.len == 0 || p.totalLocked() >= p.limitLocked() {
 		return
 	}
 	g.armed, p.queue.emptied = true, false
@@ -61,16 +80,18 @@ func (p *Pool) armLocked() {
 // ripen opens server sessions if somebody has waited all the time since the timer was armed.
 func (p *Pool) ripen() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	g := &p.growth
 	g.armed = false
 	if p.queue.emptied {
 		g.step = 0
 	} else {
 		g.step = max(1, 2*g.step)
-		p.openLocked(min(g.step, p.queue.len))
+		p.openLocked(min(g.step, p.queue.len-p.opening))
 	}
 	p.armLocked()
+	clean := p.convertLocked(p.queue.first)
+	p.mu.Unlock()
+	clean.begin()
 }
 
 func (g *growth) stop() {

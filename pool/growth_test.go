@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -35,9 +36,16 @@ func (d *dialer) fail(context.Context, config.Pool) (*backend.Conn, error) {
 
 func testPool(t *testing.T, cfg config.Pool, dial DialFunc) *Pool {
 	t.Helper()
-	c := &clock{start: time.Now()}
-	c.set()
-	p, err := newPool(cfg, dial, c, &loopRing{}, slog.New(slog.DiscardHandler))
+	h := &house{}
+	h.open(dial, nil)
+	return testPoolIn(t, h, cfg)
+}
+
+// testPoolIn makes a pool that shares h with others.
+func testPoolIn(t *testing.T, h *house, cfg config.Pool) *Pool {
+	t.Helper()
+	cfg.Increment, cfg.LoginsAtOnce = cmp.Or(cfg.Increment, 4), cmp.Or(cfg.LoginsAtOnce, 8)
+	p, err := newPool(cfg, h, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +54,11 @@ func testPool(t *testing.T, cfg config.Pool, dial DialFunc) *Pool {
 
 // wait queues n requests as Acquire does.
 func (p *Pool) wait(n int, eager bool) {
+	c := p.join("")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range n {
-		p.queue.push(&Request{Eager: eager})
+		p.queue.push(&Request{Class: c, Terms: Terms{Eager: eager}})
 	}
 	p.growLocked()
 }
@@ -72,15 +81,15 @@ func TestFurtherOnesAreOpenedForThoseWhoHaveWaited(t *testing.T) {
 		d := &dialer{}
 		p := testPool(t, config.Pool{Size: 10}, d.hang)
 		p.wait(8, false)
-		for _, want := range []int64{1, 2, 4, 4} { // one more, two more, but never more than maxOpening at a time
+		for _, want := range []int64{1, 2, 4, 4} { // one more, two more, but never more than the increment at a time
 			synctest.Wait()
 			if n := d.calls.Load(); n != want {
 				t.Errorf("%d have been opened, want %d", n, want)
 			}
 			pass(patience)
 		}
-		if n := d.most.Load(); n > maxOpening {
-			t.Errorf("%d were being opened at the same time, want at most %d", n, maxOpening)
+		if n := d.most.Load(); n > 4 {
+			t.Errorf("%d were being opened at the same time, want at most 4", n)
 		}
 		drain(p)
 	})

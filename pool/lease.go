@@ -10,7 +10,7 @@ import (
 	"pooler/internal/loop"
 )
 
-// Lease is a server session as the pool knows it: on the shelf, or lent. There is one for the life of each conn, so
+// Lease is a server session as the pool knows it: on a shelf, or lent. There is one for the life of each conn, so
 // lending allocates nothing. The session that was lent it calls Release, Reclaim or Conn.Retire, once, on its loop.
 type Lease struct {
 	Conn *backend.Conn
@@ -18,10 +18,14 @@ type Lease struct {
 	pool       *Pool
 	res        *puddle.Resource[*Lease]
 	home       *loop.Loop    // owns Conn; guarded by pool.mu, as are all below
-	idle       bool          // on the shelf
-	used       bool          // has been lent
+	class      *Class        // whose clients have used it; nil: nothing of anybody is left in it
+	idle       bool          // on a shelf
+	cleaning   bool          // for another class
+	spent      bool          // its last borrower had pool_purity = new
+	uses       int           // times it was lent
 	generation int           // of the configuration it was opened under
 	born       time.Duration // on the manager's clock, as is usedAt
+	early      float64       // by which part of its lifetime it goes sooner than others
 	usedAt     time.Duration
 	reclaiming time.Duration // since when; 0: not
 	holder     *Request      // of the session that held it last, if that may come back
@@ -35,21 +39,35 @@ func (l *Lease) Release() {
 }
 
 // Reclaim gives back a conn in whatever state its borrower leaves it; see backend.Conn.Reclaim.
-func (l *Lease) Reclaim(dirty, cancel, halfSent bool) {
+func (l *Lease) Reclaim(left backend.Leftovers) {
 	p := l.pool
 	p.mu.Lock()
 	l.reclaiming = p.clock.now()
 	p.mu.Unlock()
-	l.Conn.Reclaim(dirty, cancel, halfSent)
+	l.Conn.Reclaim(left)
 }
 
 // Reclaimed implements backend.Keeper.
 func (l *Lease) Reclaimed() {
 	p := l.pool
 	p.mu.Lock()
-	l.reclaiming = 0
+	l.atRestLocked()
 	p.mu.Unlock()
 	l.Release()
+}
+
+// HookFailed implements backend.Keeper.
+func (l *Lease) HookFailed(fault string) {
+	l.pool.log.WarnContext(context.Background(), "on_release has failed for a client that has gone", "fault", fault, "server_pid", l.Conn.PID)
+}
+
+// atRestLocked notes that the conn is not being cleaned any more.
+func (l *Lease) atRestLocked() {
+	l.reclaiming = 0
+	if l.cleaning {
+		l.cleaning = false
+		l.pool.cleaning--
+	}
 }
 
 // Lost implements backend.Keeper: the conn is closed for good, and its place is free once PostgreSQL has ended the
@@ -57,38 +75,67 @@ func (l *Lease) Reclaimed() {
 func (l *Lease) Lost(reason backend.RetireReason) {
 	p := l.pool
 	p.mu.Lock()
+	use := l.useLocked()
 	if l.idle {
-		p.shelf.remove(l)
+		p.unshelveLocked(l)
 	}
 	if r := l.holder; r != nil && r.last == l {
 		r.last = nil
 	}
-	l.reclaiming, l.holder = 0, nil
+	l.holder = nil
+	l.atRestLocked()
+	p.assignLocked(l, nil)
 	delete(p.leases, l)
 	p.closing++
 	p.retired[reason]++
+	var refused []*Request
+	var gone error
+	if reason == backend.RetireLost {
+		refused, gone = p.bereavedLocked(l)
+	}
 	p.mu.Unlock()
+	if reason == backend.RetireLost {
+		l.noteLost(use)
+	}
+	for _, r := range refused {
+		r.Loop.Post(func() { r.Borrower.Refused(gone) })
+	}
 	p.log.DebugContext(context.Background(), "server session closed", "conn_id", uint64(l.Conn.ID), "server_pid", l.Conn.PID, "reason", reason.String())
 	l.res.Destroy()
 }
 
-// offer puts a clean conn at the disposal of the first waiter, else on the shelf.
+// offer puts a clean conn at the disposal of the first waiter whom it suits, else on the shelf.
 func (l *Lease) offer() {
 	p := l.pool
 	p.mu.Lock()
-	if reason := p.surplusLocked(l); reason != backend.NotRetired {
-		p.mu.Unlock()
+	reason := p.surplusLocked(l, len(p.leases))
+	if reason == backend.NotRetired {
+		l.usedAt = p.clock.now()
+		r, next := p.placeLocked(l)
+		switch next {
+		case placeLend:
+			p.lendLocked(l, r) // unlocks
+			return
+		case placeShelve:
+			p.shelveLocked(l)
+		case placeClean:
+			p.mu.Unlock()
+			conversion{l, true}.begin()
+			return
+		case placeRetire:
+			reason = backend.RetirePurity
+		}
+	}
+	p.mu.Unlock()
+	if reason != backend.NotRetired {
 		l.Conn.Retire(reason)
-		return
 	}
-	l.usedAt = p.clock.now()
-	r := p.queue.pop()
-	if r == nil {
-		p.shelf.push(l)
-		p.mu.Unlock()
-		return
-	}
-	p.granted(r)
+}
+
+// lendLocked takes r out of the queue and lends it l. It unlocks the pool.
+func (p *Pool) lendLocked(l *Lease, r *Request) {
+	p.queue.remove(r)
+	p.grantedLocked(r)
 	l.giveLocked(r)
 	move := l.home != r.Loop
 	if move {
@@ -96,6 +143,110 @@ func (l *Lease) offer() {
 	}
 	p.mu.Unlock()
 	l.handTo(r, move)
+}
+
+// placement is what becomes of a conn that has become free.
+type placement uint8
+
+const (
+	placeShelve placement = iota
+	placeLend
+	placeClean  // for another class, whose client waits and has no other chance
+	placeRetire // its place is needed for a conn that nobody has used, or nobody wants it
+)
+
+// classPatience is how long the first in the queue waits while conns of another class go to that class's own clients.
+const classPatience = 2 * tick
+
+// queueLook is how many in the queue are looked at for one whom a conn suits.
+const queueLook = 256
+
+// placeLocked decides about l, which has just become free, and to whom it goes.
+func (p *Pool) placeLocked(l *Lease) (*Request, placement) {
+	head := p.queue.first
+	if head != nil && suits(l, head) {
+		return head, placeLend
+	}
+	var other *Request
+	for r, n := head, 0; r != nil && n < queueLook; r, n = r.next, n+1 {
+		if suits(l, r) {
+			other = r
+			break
+		}
+	}
+	switch {
+	case head != nil && p.stuckLocked(head) && (other == nil || p.clock.now()-head.since > classPatience):
+		if head.Terms.New {
+			return nil, placeRetire
+		}
+		p.cleanLocked(l)
+		return nil, placeClean
+	case other != nil:
+		return other, placeLend
+	case l.spent:
+		return nil, placeRetire
+	}
+	return nil, placeShelve
+}
+
+// stuckLocked tells whether r, the first in the queue, will get no conn unless one that does not suit it is cleaned
+// or makes room.
+func (p *Pool) stuckLocked(r *Request) bool {
+	coming := p.opening + p.cleaning
+	if r.Terms.New {
+		coming = p.opening + p.closing
+	}
+	return coming == 0 && p.roomLocked() == 0
+}
+
+// cleanLocked notes that l, which is not on a shelf, is being cleaned for another class. conversion.begin does it.
+func (p *Pool) cleanLocked(l *Lease) {
+	p.assignLocked(l, nil)
+	l.cleaning, l.spent, l.reclaiming = true, false, p.clock.now()
+	p.cleaning++
+}
+
+// conversion is an idle conn that is to be cleaned for another class, or closed to make room.
+type conversion struct {
+	lease *Lease // nil: none
+	clean bool
+}
+
+// convertLocked finds r, which waits, an idle conn that does not suit it as it is, if there is no room for another.
+// The caller begins the conversion without the lock.
+func (p *Pool) convertLocked(r *Request) conversion {
+	if r == nil || p.idle == 0 || p.roomLocked() > 0 {
+		return conversion{}
+	}
+	clean := !r.Terms.New
+	if clean && p.opening+p.cleaning >= p.queue.len-p.queue.fresh || !clean && p.opening+p.closing >= p.queue.fresh {
+		return conversion{}
+	}
+	l := p.longestIdleLocked(func(l *Lease) bool { return !suits(l, r) })
+	if l == nil {
+		return conversion{}
+	}
+	p.unshelveLocked(l)
+	if clean {
+		p.cleanLocked(l)
+	}
+	return conversion{l, clean}
+}
+
+// begin carries the conversion out, on the conn's loop.
+func (c conversion) begin() {
+	if c.lease == nil {
+		return
+	}
+	c.lease.home.Post(func() {
+		switch l := c.lease; {
+		case !l.Conn.Alive():
+		case c.clean:
+			l.Conn.Reclaim(backend.Leftovers{Dirty: true})
+		default:
+			l.Conn.Retire(backend.RetirePurity)
+		}
+	})
 }
 
 // handTo lends l to r. It runs on the loop that owns the conn, which moves it to r's loop if that is another one.
@@ -120,7 +271,17 @@ func (l *Lease) giveLocked(r *Request) {
 	if old := r.last; old != nil && old != l && old.holder == r {
 		old.holder = nil
 	}
-	r.last, l.holder, l.used = l, r, true
+	r.last, l.holder = l, r
+	if r.Login {
+		return
+	}
+	if l.class == r.Class && !r.Terms.New {
+		l.pool.tally.hits++
+		r.Class.tally.hits++
+	}
+	l.pool.assignLocked(l, r.Class)
+	l.spent = r.Terms.New
+	l.uses++
 }
 
 func (l *Lease) lend(r *Request) {
@@ -137,10 +298,9 @@ func (l *Lease) pull(r *Request) {
 	l.handTo(r, true)
 }
 
-// shelf is the idle leases, most recently used first.
+// shelf is idle leases, most recently used first.
 type shelf struct {
 	first, last *Lease
-	len         int
 }
 
 func (s *shelf) push(l *Lease) {
@@ -151,7 +311,6 @@ func (s *shelf) push(l *Lease) {
 		s.first.prev = l
 	}
 	s.first = l
-	s.len++
 }
 
 func (s *shelf) remove(l *Lease) {
@@ -166,5 +325,4 @@ func (s *shelf) remove(l *Lease) {
 		l.next.prev = l.prev
 	}
 	l.idle, l.prev, l.next = false, nil, nil
-	s.len--
 }

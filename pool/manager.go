@@ -7,7 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/gate"
 	"pooler/internal/loop"
 )
 
@@ -16,16 +18,28 @@ type Key struct{ Database, User string }
 
 // Manager holds the pools. It may be used by any goroutine.
 type Manager struct {
-	log   *slog.Logger
-	dial  DialFunc
-	clock clock
-	loops loopRing
-	stop  chan struct{}
-	done  sync.WaitGroup
+	house
+	log  *slog.Logger
+	stop chan struct{}
+	done sync.WaitGroup
+
+	shrinking atomic.Bool // limits that span pools may have become narrower than what there is
 
 	mu     sync.Mutex // guards pools and closed; taken before a Pool's
 	pools  map[Key]*Pool
 	closed bool
+}
+
+// house is what the pools share.
+type house struct {
+	dial    DialFunc
+	clock   clock
+	loops   loopRing
+	budgets budgets
+	lost    lostPeers
+
+	mu    sync.Mutex // guards gates; the innermost
+	gates map[backend.Address]*gate.Gate
 }
 
 // tick is the grain of every timeout that the pool keeps.
@@ -33,36 +47,53 @@ const tick = 100 * time.Millisecond
 
 // NewManager starts an empty manager whose conns live on loops. Close ends it.
 func NewManager(dial DialFunc, loops []*loop.Loop, log *slog.Logger) *Manager {
-	m := &Manager{
-		log: log, dial: dial, loops: loopRing{loops: loops},
-		stop: make(chan struct{}), pools: map[Key]*Pool{},
-	}
-	m.clock.start = time.Now()
-	m.clock.set()
+	m := &Manager{log: log, stop: make(chan struct{}), pools: map[Key]*Pool{}}
+	m.open(dial, loops)
 	m.done.Go(m.run)
 	return m
 }
 
-// Join returns the pool for cfg's database and user, made when it is first asked for, and counts one more session
-// that uses it, until Pool.Leave.
-func (m *Manager) Join(cfg config.Pool) (*Pool, error) {
+func (h *house) open(dial DialFunc, loops []*loop.Loop) {
+	h.dial, h.loops.loops, h.gates = dial, loops, map[backend.Address]*gate.Gate{}
+	h.clock.start = time.Now()
+	h.clock.set()
+	h.budgets = newBudgets(&h.clock)
+}
+
+// logins is the gate for logins to cfg's PostgreSQL.
+func (h *house) logins(cfg config.Pool) *gate.Gate {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	addr := addressOf(cfg)
+	g := h.gates[addr]
+	if g == nil {
+		g = gate.New(max(1, cfg.LoginsAtOnce))
+		h.gates[addr] = g
+	}
+	return g
+}
+
+// Now is the time since the manager's start, exact to a tick of 100 ms, and cheap.
+func (m *Manager) Now() time.Duration { return m.clock.now() }
+
+// Join returns the pool for cfg's database and user, made when it is first asked for, and the class in it, and counts
+// one more session that uses them, until Pool.Leave.
+func (m *Manager) Join(cfg config.Pool, class string) (*Pool, *Class, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return nil, ErrClosed
+		return nil, nil, ErrClosed
 	}
 	key := Key{cfg.Database, cfg.User}
-	if p := m.pools[key]; p != nil {
-		p.sessions.Add(1)
-		return p, nil
+	p := m.pools[key]
+	if p == nil {
+		var err error
+		if p, err = newPool(cfg, &m.house, m.log); err != nil {
+			return nil, nil, fmt.Errorf("pool %s/%s: %w", cfg.Database, cfg.User, err)
+		}
+		m.pools[key] = p
 	}
-	p, err := newPool(cfg, m.dial, &m.clock, &m.loops, m.log)
-	if err != nil {
-		return nil, fmt.Errorf("pool %s/%s: %w", cfg.Database, cfg.User, err)
-	}
-	p.sessions.Add(1)
-	m.pools[key] = p
-	return p, nil
+	return p, p.join(class), nil
 }
 
 // Reconfigure puts the configuration that find returns in force for each pool. A pool for which find has none keeps
@@ -73,6 +104,8 @@ func (m *Manager) Reconfigure(find func(Key) (config.Pool, bool)) {
 			p.Reconfigure(cfg)
 		}
 	}
+	m.shrinking.Store(true)
+	m.budgets.wake()
 }
 
 // Each calls f for each pool that matches.
@@ -126,15 +159,25 @@ func (m *Manager) all() map[Key]*Pool {
 func (m *Manager) run() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	var kick <-chan struct{} // nil while the arbiter pauses
 	for {
 		select {
 		case <-m.stop:
 			return
+		case <-pause.C:
+			kick = m.budgets.kick
+		case <-kick:
+			m.arbitrate()
+			kick = nil
+			pause.Reset(arbiterPause)
 		case <-t.C:
 			m.clock.set()
 			for _, p := range m.all() {
 				p.upkeep()
 			}
+			m.arbitrate()
 			m.dropUnused()
 		}
 	}

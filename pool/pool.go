@@ -5,10 +5,12 @@ package pool
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/puddle/v2"
@@ -30,7 +32,7 @@ type DialFunc func(ctx context.Context, cfg config.Pool) (*backend.Conn, error)
 type Pool struct {
 	log   *slog.Logger
 	clock *clock
-	loops *loopRing
+	house *house
 	conns *puddle.Pool[*Lease] // every resource is acquired while it exists: which one is idle is our affair
 
 	Key      Key
@@ -47,10 +49,17 @@ type Pool struct {
 	cfg        config.Pool
 	generation int // counts changes of cfg that need new server sessions
 	leases     map[*Lease]struct{}
-	shelf      shelf
+	classes    map[string]*Class
+	blank      shelf // idle conns that belong to no class, because nothing is left in them
+	idle       int   // on all shelves
 	queue      queue
 	opening    int
-	closing    int // retired, not yet ended by PostgreSQL
+	arriving   int  // opened, and not at anybody's disposal yet
+	closing    int  // retired, not yet ended by PostgreSQL
+	cleaning   int  // for clients of another class
+	reserving  bool // reserve_pool_size is in use
+	capped     bool // a limit that spans several pools is in the way; the arbiter says when it is not
+	cede       int  // conns to be given up for other pools as they become free
 	closed     bool
 	failures   int           // logins to PostgreSQL failed in a row
 	failure    error         // the last of them
@@ -58,28 +67,36 @@ type Pool struct {
 	awayUntil  time.Duration // before this time no conn is left idle, nor opened for MinSize
 	growth     growth
 	retired    map[backend.RetireReason]uint64
-	requests   uint64
-	hits       uint64 // requests served by the conn last held or one with the same settings
-	waits      uint64
-	waited     time.Duration
-	timeouts   uint64
+	tally      tally
 	opened     uint64
+	historic   int // most server sessions at once
+
+	slots  int             // server sessions that the budgets count for it; guarded by their mutex, as is server
+	server backend.Address // PostgreSQL's
 }
 
-func newPool(cfg config.Pool, dial DialFunc, clock *clock, loops *loopRing, log *slog.Logger) (*Pool, error) {
+func newPool(cfg config.Pool, h *house, log *slog.Logger) (*Pool, error) {
 	p := &Pool{
 		Key:   Key{cfg.Database, cfg.User},
 		log:   log.With("database", cfg.Database, "user", cfg.User),
-		clock: clock, loops: loops, cfg: cfg,
-		leases: map[*Lease]struct{}{}, retired: map[backend.RetireReason]uint64{},
+		clock: &h.clock, house: h, cfg: cfg, server: addressOf(cfg),
+		leases: map[*Lease]struct{}{}, classes: map[string]*Class{}, retired: map[backend.RetireReason]uint64{},
 	}
 	conns, err := puddle.NewPool(&puddle.Config[*Lease]{
-		Constructor: func(ctx context.Context) (*Lease, error) { return p.dial(ctx, dial) },
+		Constructor: p.dial,
 		Destructor:  p.destroy,
-		MaxSize:     1 << 30, // puddle cannot be resized; the limit that counts is cfg.Size
+		MaxSize:     1 << 30, // puddle cannot be resized; the limits that count are cfg.Size and the budgets
 	})
 	p.conns = conns
 	return p, err
+}
+
+// join counts one more session of a class.
+func (p *Pool) join(class string) *Class {
+	p.sessions.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.joinLocked(class)
 }
 
 // Acquire lends a conn to r, whose loop must call it. (nil, nil) means that r is queued, first come first served, and
@@ -90,22 +107,25 @@ func (p *Pool) Acquire(r *Request) (*Lease, error) {
 		p.mu.Unlock()
 		return nil, ErrClosed
 	}
-	p.requests++
+	p.countLocked(r)
 	l := p.chooseLocked(r)
 	if l == nil {
-		if len(p.leases)+p.opening == 0 && p.clock.now() < p.retryAt {
+		if p.totalLocked() == 0 && p.clock.now() < p.retryAt && p.hopelessLocked() {
 			err := p.failure
 			p.mu.Unlock()
 			return nil, err
 		}
 		r.since, r.notified = p.clock.now(), false
 		p.queue.push(r)
-		p.waits++
+		p.tally.waits++
+		r.Class.tally.waits++
 		p.growLocked()
+		conversion := p.convertLocked(r)
 		p.mu.Unlock()
+		conversion.begin()
 		return nil, nil
 	}
-	p.shelf.remove(l)
+	p.unshelveLocked(l)
 	owner := l.home
 	l.home = r.Loop
 	l.giveLocked(r)
@@ -118,17 +138,41 @@ func (p *Pool) Acquire(r *Request) (*Lease, error) {
 	return l, nil
 }
 
-// chooseLocked picks an idle conn: the one r held last, so that a client mostly stays where it is; else one that no
-// other client would come back to, on r's own loop, with r's settings, as far as there is a choice; else the warmest.
+// countLocked counts r's request, unless it is a login.
+func (p *Pool) countLocked(r *Request) {
+	if !r.Login {
+		p.tally.requests++
+		r.Class.tally.requests++
+	}
+}
+
+// Keep tells the pool that r's session, which was lent l for its login, goes on with it.
+func (p *Pool) Keep(l *Lease, r *Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.countLocked(r)
+	l.giveLocked(r)
+}
+
+// chooseLocked picks an idle conn that suits r: the one r held last, so that a client mostly stays where it is; else
+// one of r's class that no other client would come back to, on r's own loop, with r's settings, as far as there is a
+// choice; else one in which nothing of anybody is left; else one that another client would come back to.
 func (p *Pool) chooseLocked(r *Request) *Lease {
-	if l := r.last; l != nil && l.idle && l.pool == p {
-		p.hits++
+	if r.Terms.New {
+		for l := p.blank.first; l != nil; l = l.next {
+			if suits(l, r) {
+				return l
+			}
+		}
+		return nil
+	}
+	if l := r.last; l != nil && l.idle && l.pool == p && suits(l, r) {
 		return l
 	}
 	const look = 16 // idle conns compared at most
 	const free, near, same = 4, 2, 1
 	best, bestScore := (*Lease)(nil), -1
-	for l, n := p.shelf.first, 0; l != nil && n < look && bestScore < free+near+same; l, n = l.next, n+1 {
+	for l, n := r.Class.shelf.first, 0; l != nil && n < look && bestScore < free+near+same; l, n = l.next, n+1 {
 		score := 0
 		if l.holder == nil {
 			score += free
@@ -143,10 +187,26 @@ func (p *Pool) chooseLocked(r *Request) *Lease {
 			best, bestScore = l, score
 		}
 	}
-	if best != nil && bestScore&same != 0 {
-		p.hits++
+	if p.blank.first != nil && bestScore < free {
+		return p.blank.first
 	}
 	return best
+}
+
+// SetTerms changes how r's session is served, also while it waits.
+func (p *Pool) SetTerms(r *Request, terms Terms) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.queued {
+		emptied := p.queue.emptied
+		p.queue.count(r, -1)
+		r.Terms = terms
+		p.queue.count(r, 1)
+		p.queue.emptied = emptied
+		p.growLocked()
+		return
+	}
+	r.Terms = terms
 }
 
 // Withdraw takes r out of the queue. It reports false when r is not queued: then Lent or Refused is on its way, or
@@ -169,8 +229,12 @@ func (p *Pool) requeue(r *Request) {
 	p.mu.Unlock()
 }
 
-// granted notes the end of r's wait.
-func (p *Pool) granted(r *Request) { p.waited += p.clock.now() - r.since }
+// grantedLocked notes the end of r's wait.
+func (p *Pool) grantedLocked(r *Request) {
+	waited := p.clock.now() - r.since
+	p.tally.waited += waited
+	r.Class.tally.waited += waited
+}
 
 // open is the life of one attempt to log in to PostgreSQL. puddle's Close waits for it.
 func (p *Pool) open() {
@@ -182,11 +246,13 @@ func (p *Pool) open() {
 	l := res.Value()
 	p.mu.Lock()
 	p.opening--
+	p.arriving++
 	p.failures, p.failure, p.retryAt = 0, nil, 0
 	p.opened++
 	l.res = res
 	p.leases[l] = struct{}{}
-	l.born, l.usedAt, l.home = p.clock.now(), p.clock.now(), p.loops.next()
+	p.historic = max(p.historic, len(p.leases))
+	l.born, l.usedAt, l.home = p.clock.now(), p.clock.now(), p.house.loops.next()
 	if r := p.queue.first; r != nil {
 		l.home = r.Loop
 	}
@@ -194,7 +260,11 @@ func (p *Pool) open() {
 	p.growLocked()
 	p.mu.Unlock()
 	home.Post(func() {
-		if err := l.Conn.Start(home, l); err != nil {
+		err := l.Conn.Start(home, l)
+		p.mu.Lock()
+		p.arriving--
+		p.mu.Unlock()
+		if err != nil {
 			p.log.ErrorContext(context.Background(), "server session cannot be watched; it is closed", "error", err)
 			l.Lost(backend.RetireLost)
 			return
@@ -205,21 +275,32 @@ func (p *Pool) open() {
 
 // openFailed tells those who wait why, if there is no server session that could serve them, and backs off.
 func (p *Pool) openFailed(err error) {
+	p.house.budgets.give(p)
 	p.mu.Lock()
 	p.opening--
 	p.failures++
 	p.failure = err
-	pause := min(50*time.Millisecond<<min(p.failures-1, 16), p.cfg.LoginRetry)
+	full, longest := isFull(err), p.cfg.LoginRetry
+	if full {
+		longest = min(longest, time.Second)
+	}
+	pause := min(50*time.Millisecond<<min(p.failures-1, 16), longest)
 	pause = pause/2 + rand.N(pause/2+1) // jitter, so that pools do not retry in step
 	p.retryAt = p.clock.now() + pause
 	var refused []*Request
-	if len(p.leases) == 0 {
+	if p.hopelessLocked() {
 		for r := p.queue.pop(); r != nil; r = p.queue.pop() {
 			refused = append(refused, r)
 		}
 	}
+	server := addressOf(p.cfg)
+	conversion := p.convertLocked(p.queue.first)
 	closed := p.closed
 	p.mu.Unlock()
+	conversion.begin()
+	if full {
+		p.house.budgets.full(p, server)
+	}
 	if !closed {
 		p.log.WarnContext(context.Background(), "cannot open a server session", "error", err, "clients_refused", len(refused), "retry_in", pause.String())
 	}
@@ -228,54 +309,96 @@ func (p *Pool) openFailed(err error) {
 	}
 }
 
-func (p *Pool) dial(ctx context.Context, dial DialFunc) (*Lease, error) {
+// hopelessLocked tells whether those who wait are told of the last failure. When PostgreSQL has no place left, and other
+// pools have sessions there, they go on waiting: one of those will be given up. A login that was cut off without a word may have met an
+// administrator, or a restart: it is tried again first.
+func (p *Pool) hopelessLocked() bool {
+	switch {
+	case len(p.leases) > 0, p.failure == nil:
+		return false
+	case isFull(p.failure):
+		return !p.house.budgets.sharesServer(p)
+	}
+	return !cutOff(p.failure) || p.failures > cutOffTries
+}
+
+// isFull tells whether err is PostgreSQL's word that it takes no more connections, for now.
+func isFull(err error) bool {
+	var refusal *backend.ServerError
+	return errors.As(err, &refusal) && refusal.Response.Code == "53300" // too_many_connections
+}
+
+// cutOffTries is how many logins in a row may be cut off before those who wait are told.
+const cutOffTries = 2
+
+// cutOff tells whether the connection ended in the middle of a login.
+func cutOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+func (p *Pool) dial(ctx context.Context) (*Lease, error) {
 	p.mu.Lock()
 	cfg, generation := p.cfg, p.generation
 	p.mu.Unlock()
-	c, err := dial(ctx, cfg)
+	c, err := p.house.dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Lease{Conn: c, pool: p, generation: generation}, nil
+	return &Lease{Conn: c, pool: p, generation: generation, early: rand.Float64() * lifetimeJitter}, nil
 }
+
+// lifetimeJitter is the part of server_lifetime by which a conn may go sooner, so that those that were opened together
+// do not all go together.
+const lifetimeJitter = 0.1
 
 // destroy is puddle's destructor: it waits for PostgreSQL to end the session, and only then is the place free.
 func (p *Pool) destroy(l *Lease) {
 	l.Conn.Close()
+	p.house.budgets.give(p)
 	p.mu.Lock()
 	p.closing--
 	p.growLocked()
 	p.mu.Unlock()
 }
 
-// surplusLocked tells why l, which has just become free, must go rather than be lent again.
-func (p *Pool) surplusLocked(l *Lease) backend.RetireReason {
+// surplusLocked tells why l, which is free, must go rather than be lent again. total is how many conns there are.
+func (p *Pool) surplusLocked(l *Lease, total int) backend.RetireReason {
 	switch {
 	case p.closed:
 		return backend.RetireShutdown
-	case l.generation != p.generation, len(p.leases)+p.opening > p.cfg.Size:
+	case l.generation != p.generation, total+p.opening > p.limitLocked():
 		return backend.RetireReconfigured
 	case p.clock.now() < p.awayUntil && p.queue.len == 0:
 		return backend.RetireInTheWay
-	case l.used && p.clock.now()-l.born >= p.cfg.ServerLifetime: // 0: each is used once, as with PgBouncer
+	case l.uses > 0 && float64(p.clock.now()-l.born) >= float64(p.cfg.ServerLifetime)*(1-l.early): // 0: each is used once, as with PgBouncer
 		return backend.RetireLifetime
+	case p.cfg.MaxUse > 0 && l.uses >= p.cfg.MaxUse:
+		return backend.RetireUses
+	case p.cede > 0 && !l.idle:
+		p.cede--
+		return backend.RetireCeded
 	}
 	return backend.NotRetired
 }
 
-// Reconfigure puts cfg in force. Server sessions opened for another server, database or user are replaced as they
-// become free.
+// Reconfigure puts cfg in force. Server sessions opened for another server, database or user, and those beyond a
+// smaller size, are closed, idle ones at once, others as they become free.
 func (p *Pool) Reconfigure(cfg config.Pool) {
 	p.mu.Lock()
 	old := p.cfg
 	p.cfg = cfg
-	if old.Host != cfg.Host || old.Port != cfg.Port || old.DBName != cfg.DBName ||
-		old.ServerUser != cfg.ServerUser || old.ServerPassword != cfg.ServerPassword || old.TCP != cfg.TCP {
+	if old.Host != cfg.Host || old.Port != cfg.Port || old.DBName != cfg.DBName || old.ServerUser != cfg.ServerUser ||
+		old.ServerPassword != cfg.ServerPassword || old.TCP != cfg.TCP || old.Callbacks != cfg.Callbacks {
 		p.generation++
 		p.retryAt = 0
 	}
+	p.house.budgets.move(p, addressOf(cfg))
+	p.house.logins(cfg).SetLimit(cfg.LoginsAtOnce)
 	p.growLocked()
+	conversion := p.convertLocked(p.queue.first)
 	p.mu.Unlock()
+	conversion.begin()
+	p.retireIdle(p.surplusLocked)
 }
 
 // Leave ends the use of the pool (Manager.Join) by the session that asked with r.
@@ -285,6 +408,8 @@ func (p *Pool) Leave(r *Request) {
 		l.holder = nil
 	}
 	r.last = nil
+	r.Class.sessions--
+	p.dropClassLocked(r.Class)
 	p.mu.Unlock()
 	p.sessions.Add(-1)
 }
@@ -306,7 +431,7 @@ func (p *Pool) Renew() {
 	p.mu.Lock()
 	p.generation++
 	p.mu.Unlock()
-	p.retireIdle(func(l *Lease, _ int) backend.RetireReason { return p.surplusLocked(l) })
+	p.retireIdle(p.surplusLocked)
 }
 
 // Wanted tells whether somebody waits for a conn.
@@ -320,7 +445,7 @@ func (p *Pool) Wanted() bool {
 func (p *Pool) unused() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.sessions.Load() == 0 && len(p.leases)+p.opening+p.closing+p.queue.len == 0 &&
+	return p.sessions.Load() == 0 && p.totalLocked()+p.queue.len == 0 &&
 		p.cfg.MinSize == 0 && p.clock.now() >= p.retryAt
 }
 
@@ -358,13 +483,18 @@ func (p *Pool) retireIdle(why func(l *Lease, total int) backend.RetireReason) {
 	}
 	var victims []victim
 	p.mu.Lock()
-	for l := p.shelf.last; l != nil; {
-		before := l.prev
-		if reason := why(l, len(p.leases)-len(victims)); reason != backend.NotRetired {
-			p.shelf.remove(l) // off the shelf at once, so that nobody is lent it meanwhile
-			victims = append(victims, victim{l, reason})
+	for {
+		var reason backend.RetireReason
+		l := p.longestIdleLocked(func(l *Lease) bool {
+			reason = why(l, len(p.leases)-len(victims))
+			return reason != backend.NotRetired
+		})
+		if l == nil {
+			break
 		}
-		l = before
+		reason = why(l, len(p.leases)-len(victims))
+		p.unshelveLocked(l) // off the shelf at once, so that nobody is lent it meanwhile
+		victims = append(victims, victim{l, reason})
 	}
 	p.mu.Unlock()
 	for _, v := range victims {

@@ -19,13 +19,23 @@ type Borrower interface {
 	StillWaiting(ahead int, waited time.Duration)
 }
 
-// Request is a session's place in the queue, used again for each of its waits. It belongs to its session; while
-// queued is true the fields below it belong to the pool.
+// Terms is how a session wants to be served.
+type Terms struct {
+	Eager  bool          // it will keep its conn: waiting for others' makes no sense
+	New    bool          // pool_purity = new: its conn must be one that nobody has used
+	Wait   time.Duration // query_wait_timeout; 0: for ever
+	Notify time.Duration // query_wait_notify; 0: never
+}
+
+// Request is a session's place in the queue, used again for each of its waits. It belongs to its session; Terms is
+// changed by Pool.SetTerms only, and while queued is true the fields below it belong to the pool.
 type Request struct {
 	Borrower Borrower
 	Loop     *loop.Loop
 	Settings *sessionstate.Settings // what the session wants in force; a conn that has it already is preferred
-	Eager    bool                   // the session will keep its conn: waiting for others' makes no sense
+	Class    *Class
+	Terms    Terms
+	Login    bool // only to settle a login, which uses a conn up no more than a look at it would
 
 	last       *Lease // the lease held before this request: affinity; guarded by the pool's mu
 	queued     bool
@@ -38,7 +48,8 @@ type Request struct {
 type queue struct {
 	first, last *Request
 	len         int
-	eager       int  // of len
+	eager       int  // of len, those whom no conn serves that others use: Terms.Eager, Terms.New
+	fresh       int  // of those, with Terms.New
 	emptied     bool // it has been empty since the flag was last cleared
 }
 
@@ -55,8 +66,14 @@ func (q *queue) push(r *Request) {
 
 func (q *queue) count(r *Request, n int) {
 	q.len += n
-	if r.Eager {
+	if r.Terms.Eager || r.Terms.New {
 		q.eager += n
+	}
+	if r.Terms.New {
+		q.fresh += n
+	}
+	if r.Class != nil {
+		r.Class.waiting += n
 	}
 	q.emptied = q.emptied || q.len == 0
 }

@@ -21,7 +21,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	for step := range 10_000 {
 		switch op := random.IntN(5); {
 		case op <= 1:
-			r := &Request{Eager: random.IntN(2) == 0}
+			r := &Request{Terms: Terms{Eager: random.IntN(2) == 0}}
 			q.push(r)
 			want = append(want, r)
 		case op == 2:
@@ -46,7 +46,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 		eager := 0
 		for r := q.first; r != nil; r = r.next {
 			got = append(got, r)
-			if r.Eager {
+			if r.Terms.Eager {
 				eager++
 			}
 			if !r.queued || (r.next == nil) != (r == q.last) || r.next != nil && r.next.prev != r {
@@ -83,8 +83,8 @@ func TestShelfGivesTheLastUsedFirst(t *testing.T) {
 		for l := s.last; l != nil; l = l.prev {
 			back = slices.Insert(back, 0, l)
 		}
-		if !slices.Equal(got, want) || !slices.Equal(back, want) || s.len != len(want) {
-			t.Fatalf("step %d: %d leases (len %d), want %d", step, len(got), s.len, len(want))
+		if !slices.Equal(got, want) || !slices.Equal(back, want) {
+			t.Fatalf("step %d: %d leases, want %d", step, len(got), len(want))
 		}
 	}
 }
@@ -114,13 +114,15 @@ func TestWhichIdleConnIsLent(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := testPool(t, config.Pool{Size: 5}, nil)
+			c := p.join("")
 			var all []*Lease
 			for _, i := range tc.idle {
 				l := &Lease{pool: p, home: i.home, Conn: &backend.Conn{Settings: i.settings}}
-				p.shelf.push(l)
+				p.assignLocked(l, c)
+				p.shelveLocked(l)
 				all = append(all, l)
 			}
-			r := &Request{Loop: here, Settings: mine}
+			r := &Request{Loop: here, Settings: mine, Class: c}
 			if tc.last >= 0 {
 				r.last = all[tc.last]
 			}
@@ -147,10 +149,11 @@ func TestWaitsThatLastTooLong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := testPool(t, config.Pool{Size: 1, QueryWaitTimeout: 10 * time.Second, QueryWaitNotify: 5 * time.Second}, nil)
+	p := testPool(t, config.Pool{Size: 1}, nil)
+	c, terms := p.join(""), Terms{Wait: 10 * time.Second, Notify: 5 * time.Second}
 	told := map[string][]string{}
 	for name, since := range map[string]time.Duration{"long": 0, "longer than notify": 5 * time.Second, "short": 9 * time.Second} {
-		p.queue.push(&Request{Loop: l, since: since, Borrower: &listener{told: func(s string) { told[name] = append(told[name], s) }}})
+		p.queue.push(&Request{Loop: l, Class: c, Terms: terms, since: since, Borrower: &listener{told: func(s string) { told[name] = append(told[name], s) }}})
 	}
 	p.expireWaits(10 * time.Second)
 	p.expireWaits(10*time.Second + tick) // nobody is told twice
@@ -158,9 +161,9 @@ func TestWaitsThatLastTooLong(t *testing.T) {
 	if n := p.queue.len; n != 2 {
 		t.Errorf("%d wait still, want 2", n)
 	}
-	if p.timeouts != 1 || !slices.Equal(told["long"], []string{ErrWaitTimeout.Error()}) ||
+	if p.tally.timeouts != 1 || !slices.Equal(told["long"], []string{ErrWaitTimeout.Error()}) ||
 		!slices.Equal(told["longer than notify"], []string{"still waiting"}) || told["short"] != nil {
-		t.Errorf("%d timeouts; told %q", p.timeouts, told)
+		t.Errorf("%d timeouts; told %q", p.tally.timeouts, told)
 	}
 	first := p.queue.first
 	if !p.Withdraw(first) || p.Withdraw(first) {

@@ -11,19 +11,31 @@ import (
 // is quick even after much work; longer means that PostgreSQL does not answer.
 const reclaimLimit = 15 * time.Second
 
-// upkeep does what time brings: waits that have lasted too long, idle and old server sessions, the minimum.
+// upkeep does what time brings: waits that have lasted too long, idle and old server sessions, the minimum, the reserve.
 func (p *Pool) upkeep() {
 	now := p.clock.now()
 	p.expireWaits(now)
 	p.retireIdle(func(l *Lease, total int) backend.RetireReason { return p.outdatedLocked(l, total, now) })
 	p.retireStuck(now)
 	p.mu.Lock()
+	r := p.queue.first
+	switch {
+	case r == nil:
+		p.reserving = false
+	case p.cfg.Reserve > 0 && now-r.since >= p.cfg.ReserveTime:
+		p.reserving = true
+	}
+	if p.cede > 0 && !p.house.budgets.contended() {
+		p.cede = 0
+	}
 	p.growLocked()
+	conversion := p.convertLocked(r)
 	p.mu.Unlock()
+	conversion.begin()
 }
 
 func (p *Pool) outdatedLocked(l *Lease, total int, now time.Duration) backend.RetireReason {
-	if reason := p.surplusLocked(l); reason != backend.NotRetired {
+	if reason := p.surplusLocked(l, total); reason != backend.NotRetired {
 		return reason
 	}
 	if p.cfg.ServerIdleTimeout > 0 && now-l.usedAt > p.cfg.ServerIdleTimeout && total > p.cfg.MinSize {
@@ -35,34 +47,39 @@ func (p *Pool) outdatedLocked(l *Lease, total int, now time.Duration) backend.Re
 // expireWaits refuses those who have waited query_wait_timeout and tells those who have waited query_wait_notify.
 func (p *Pool) expireWaits(now time.Duration) {
 	p.mu.Lock()
+	reason := ErrWaitTimeout
+	if len(p.leases) == 0 && p.failure != nil {
+		reason = p.failure
+	}
 	var expired []*Request
 	type note struct {
 		r     *Request
 		ahead int
+		after time.Duration
 	}
 	var notes []note
 	for r, ahead := p.queue.first, 0; r != nil; ahead++ {
 		next := r.next
 		waited := now - r.since
 		switch {
-		case p.cfg.QueryWaitTimeout > 0 && waited >= p.cfg.QueryWaitTimeout:
+		case r.Terms.Wait > 0 && waited >= r.Terms.Wait:
 			p.queue.remove(r)
-			p.timeouts++
+			p.tally.timeouts++
+			r.Class.tally.timeouts++
 			expired = append(expired, r)
 			ahead--
-		case p.cfg.QueryWaitNotify > 0 && waited >= p.cfg.QueryWaitNotify && !r.notified:
+		case r.Terms.Notify > 0 && waited >= r.Terms.Notify && !r.notified:
 			r.notified = true
-			notes = append(notes, note{r, ahead})
+			notes = append(notes, note{r, ahead, r.Terms.Notify})
 		}
 		r = next
 	}
-	notify := p.cfg.QueryWaitNotify
 	p.mu.Unlock()
 	for _, r := range expired {
-		r.Loop.Post(func() { r.Borrower.Refused(ErrWaitTimeout) })
+		r.Loop.Post(func() { r.Borrower.Refused(reason) })
 	}
 	for _, n := range notes {
-		n.r.Loop.Post(func() { n.r.Borrower.StillWaiting(n.ahead, notify) })
+		n.r.Loop.Post(func() { n.r.Borrower.StillWaiting(n.ahead, n.after) })
 	}
 }
 
