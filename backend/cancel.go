@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"pooler/config"
 )
 
 // Cancel asks PostgreSQL to cancel what the conn is running. Until PostgreSQL has closed the connection that carries
@@ -15,9 +17,9 @@ func (c *Conn) Cancel() {
 		return
 	}
 	c.cancelling = true
-	l, request, addr, wait := c.Loop(), c.cancelKey, c.Addr, c.cancelWait
+	l, request, addr, wait, tcp := c.Loop(), c.cancelKey, c.Addr, c.cancelWait, c.tcp
 	go func() {
-		err := sendCancel(addr, request, wait)
+		err := sendCancel(addr, request, wait, tcp)
 		l.Post(func() { c.cancelConfirmed(err) })
 	}()
 }
@@ -67,8 +69,8 @@ type retry struct{ conn *Conn } // nil: the reclaim has ended
 
 // sendCancel delivers a CancelRequest and returns once PostgreSQL has closed the connection, which it does after the
 // signal has been sent (ProcessCancelRequest in PostgreSQL's postmaster.c).
-func sendCancel(addr Address, request []byte, wait time.Duration) error {
-	nc, err := net.DialTimeout(addr.Network, addr.Addr, wait)
+func sendCancel(addr Address, request []byte, wait time.Duration, tcp config.TCP) error {
+	nc, err := (&net.Dialer{Timeout: wait, KeepAlive: -1, Control: tuned(tcp)}).Dial(addr.Network, addr.Addr)
 	if err != nil {
 		return fmt.Errorf("connect to cancel: %w", err)
 	}

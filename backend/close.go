@@ -44,7 +44,7 @@ func (c *Conn) awaitEnd() {
 			return
 		}
 		if now := time.Now(); now.After(next) {
-			_ = sendCancel(c.Addr, c.cancelKey, goodbyeWait)
+			_ = sendCancel(c.Addr, c.cancelKey, goodbyeWait, c.tcp)
 			next = now.Add(cancelAgain)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pooler/config"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 	"pooler/internal/wire"
@@ -27,11 +28,13 @@ type Borrower interface {
 	OnParameter(name, value string) (told string, tell bool)
 	// OnTag: a statement of request e ended with this command tag.
 	OnTag(tag []byte, e sessionstate.Entry)
+	// OnHook: on_get or on_release has run. fault is what went wrong, "" if nothing did.
+	OnHook(fault string)
 	// OnReady: the client's requests up to here are answered, and its ReadyForQuery with this status comes. It appends
 	// what the client is to be told before that, and reports whether it shall get it later, from the borrower.
 	OnReady(dst []byte, status byte) (out []byte, hold bool)
 	// OwnWords returns an ErrorResponse to the request e, of which body is PostgreSQL's, with the client's names of
-	// statements in place of the pooler's.
+	// statements in place of the pooler's, and what it knows better than PostgreSQL (Reword).
 	OwnWords(body []byte, e sessionstate.Entry) []byte
 	// OnAudited: PostgreSQL has said what the session holds; nil: it could not be asked.
 	OnAudited(r *Report)
@@ -61,6 +64,8 @@ type Borrower interface {
 type Keeper interface {
 	// Reclaimed: after Reclaim the conn is clean and may be lent again.
 	Reclaimed()
+	// HookFailed: on_release has failed, after its client had gone.
+	HookFailed(fault string)
 	// Lost: the conn is closed or closing and must be forgotten.
 	Lost(reason RetireReason)
 }
@@ -86,7 +91,11 @@ type Conn struct {
 	User         uint64                             // the one session that has used it; 0: none, the largest: several
 	SequenceUser uint64                             // the last that may have called nextval
 	Customs      []string                           // parameters of extensions' kind (with a dot) that exist in the session: once set, they are empty rather than missing
+	Ending       loop.Ending                        // how the connection was lost, if it was
 	Errors       uint32                             // so many there have been
+	Reword       bool                               // the borrower has words of its own for the next error (OwnWords)
+	Callbacks    Callbacks
+	HookFault    string // what went wrong with the borrower's hooks
 
 	stream     *loop.Stream
 	fd         int // until Start
@@ -102,7 +111,8 @@ type Conn struct {
 	parameters []sessionstate.Setting
 	defaults   []sessionstate.Setting // parameters as they were after the login
 	reported   *sessionstate.Settings // parameters, interned; nil after a change
-	cancelKey  []byte                 // the CancelRequest to send, whole
+	tcp        config.TCP
+	cancelKey  []byte // the CancelRequest to send, whole
 	cancelWait time.Duration
 	cancelling bool // a cancel has been sent and is not confirmed
 	unsure     bool // a cancel could not be confirmed
@@ -110,6 +120,7 @@ type Conn struct {
 	keeper     Keeper
 	reclaim    reclaim
 	audit      *audit // under way
+	hookFault  string // what went wrong with the hook that runs
 	replay     replay
 	retired    RetireReason
 }
@@ -154,11 +165,11 @@ func (c *Conn) Detach() { c.stream.Detach() }
 func (c *Conn) Join(l *loop.Loop) error { return c.stream.Join(l) }
 
 // Lend gives the conn to b, which may use it until Reclaim or Return.
-func (c *Conn) Lend(b Borrower) { c.borrower = b }
+func (c *Conn) Lend(b Borrower) { c.borrower, c.Reword = b, false }
 
 // Return takes the conn back from a borrower that leaves nothing behind.
 func (c *Conn) Return() {
-	c.borrower = nil
+	c.borrower, c.HookFault = nil, ""
 	c.stream.Resume()
 }
 
@@ -169,6 +180,9 @@ func (c *Conn) Status() byte { return c.status }
 func (c *Conn) Idle() bool {
 	return c.Replies.Idle() && c.walker.AtBorder() && len(c.partial) == 0 && c.stream.Queued() == 0
 }
+
+// MidMessage tells whether the last message of the server's has been passed on in part only.
+func (c *Conn) MidMessage() bool { return !c.walker.AtBorder() }
 
 // Write sends requests. The caller has pushed what they owe.
 func (c *Conn) Write(p []byte) { c.stream.Write(p) }
@@ -257,7 +271,7 @@ func (c *Conn) OnReadable() {
 		return
 	}
 	if err != nil {
-		c.Retire(RetireLost)
+		c.lose()
 		return
 	}
 	c.partial = nil
@@ -335,6 +349,9 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 		case e.Action == sessionstate.Swallow && e.Kind == sessionstate.KindQuery && !c.failed:
 			g.Insert(off, c.borrower.OnCarried(nil))
 		}
+		if e.Action == sessionstate.Hook {
+			c.hookRan()
+		}
 	case '1':
 		if e.Stmt != nil && c.borrower != nil {
 			c.borrower.OnParsed(e.Stmt)
@@ -355,16 +372,20 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 			outcome = sessionstate.Drop
 			break
 		}
+		if e.Action == sessionstate.Hook {
+			c.hookFault = string(wire.ErrorField(body, 'M')) + " (SQLSTATE " + string(wire.ErrorField(body, 'C')) + ")"
+		}
 		c.noteStale(e, body)
 		if v := string(wire.ErrorField(body, 'V')); outcome == sessionstate.Pass && (v == "FATAL" || v == "PANIC") {
 			c.explained = c.borrower != nil
 		}
+		c.Replies.NoteUnread(e, wire.ErrorField(body, 'C'))
 		if c.borrower != nil {
 			c.Replies.TakeDropped(c.borrower.OnSkipped)
 		} else {
 			c.Replies.TakeDropped(c.onSkipped)
 		}
-		if outcome == sessionstate.Pass && c.borrower != nil && bytes.Contains(body, []byte(sessionstate.PoolerPrefix)) && part == wire.Whole {
+		if outcome == sessionstate.Pass && c.borrower != nil && part == wire.Whole && (c.Reword || bytes.Contains(body, []byte(sessionstate.PoolerPrefix))) {
 			g.Insert(off, c.borrower.OwnWords(body, e))
 			c.swallowing = true
 		}
@@ -468,7 +489,13 @@ func (c *Conn) OnDrained() {
 func (c *Conn) OnHalfClose() {}
 
 // OnHangup implements loop.Handler: the connection broke.
-func (c *Conn) OnHangup() { c.Retire(RetireLost) }
+func (c *Conn) OnHangup() { c.lose() }
+
+// lose ends a conn whose connection has come to its end.
+func (c *Conn) lose() {
+	c.Ending = c.stream.Ending()
+	c.Retire(RetireLost)
+}
 
 // OnPanic closes the conn; its session hears of it.
 func (c *Conn) OnPanic(any) { c.Retire(RetirePanic) }

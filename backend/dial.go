@@ -47,13 +47,13 @@ func Dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
 	defer cancel()
 	addr := AddressOf(cfg.Host, cfg.Port)
-	nc, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, addr.Network, addr.Addr)
+	nc, err := (&net.Dialer{KeepAlive: -1, Control: tuned(cfg.TCP)}).DialContext(ctx, addr.Network, addr.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	c := newConn(addr, cfg.CancelWaitTimeout)
-	c.Login = cfg.ServerUser
+	c.Login, c.tcp = cfg.ServerUser, cfg.TCP
 	err = c.logIn(nc, cfg)
 	if !stop() {
 		err = errors.Join(ctx.Err(), err)
@@ -61,10 +61,6 @@ func Dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 	if err != nil {
 		_ = nc.Close()
 		return nil, fmt.Errorf("log in to PostgreSQL at %s as %s: %w", addr, cfg.ServerUser, err)
-	}
-	if err := SetKeepalive(nc, cfg.TCP); err != nil {
-		_ = nc.Close()
-		return nil, err
 	}
 	c.defaults = slices.Clone(c.parameters)
 	if c.fd, err = loop.TakeFd(nc); err != nil {
@@ -100,6 +96,11 @@ func (c *Conn) logIn(nc net.Conn, cfg config.Pool) error {
 		case *pgproto3.NoticeResponse:
 		case *pgproto3.ReadyForQuery:
 			c.status = msg.TxStatus
+			if cfg.Callbacks {
+				if err := c.askCallbacks(server); err != nil {
+					return err
+				}
+			}
 			return c.drain(server)
 		default:
 			if err := auth.answer(msg); err != nil {

@@ -14,6 +14,9 @@ type reclaim struct {
 	active     bool
 	dirty      bool // session state must be discarded
 	rolledBack bool
+	hooks      []string // to be run before state is discarded
+	hookBad    bool     // one that fails has the conn closed
+	hookFailed bool
 	since      time.Time
 	again      *retry // nil: no cancel is to be repeated
 }
@@ -26,17 +29,27 @@ func (r *reclaim) end() {
 	}
 }
 
+// Leftovers is what a client leaves behind in its server session.
+type Leftovers struct {
+	Dirty    bool // session state, which is to be discarded
+	Cancel   bool // a request that runs is to be cancelled rather than waited for
+	HookBad  bool // a hook that fails has the conn closed
+	Hooks    []string
+	HalfSent bool // its last message was sent in part; nothing can follow that, so the conn is closed
+}
+
 // Reclaim takes the conn back from a client that left it in any state: a request running, a transaction open, COPY
-// half done, session state set (dirty). cancel has a running request cancelled rather than waited for. halfSent
-// tells that the client's last message was sent in part only; nothing can follow that, so the conn is closed. The
-// keeper hears of the end by Reclaimed or Lost.
-func (c *Conn) Reclaim(dirty, cancel, halfSent bool) {
+// half done. The keeper hears of the end by Reclaimed or Lost.
+func (c *Conn) Reclaim(left Leftovers) {
 	c.borrower, c.audit = nil, nil
-	c.reclaim = reclaim{active: true, dirty: dirty, since: time.Now()}
-	if cancel && !c.Replies.Idle() {
+	if !c.Replies.Idle() {
+		c.Unnamed = c // nobody's, but not nothing: what is under way may be skipped
+	}
+	c.reclaim = reclaim{active: true, dirty: left.Dirty, hooks: left.Hooks, hookBad: left.HookBad, since: time.Now()}
+	if left.Cancel && !c.Replies.Idle() {
 		c.Cancel()
 	}
-	if halfSent {
+	if left.HalfSent {
 		c.Retire(RetireMidMessage)
 		return
 	}
@@ -53,9 +66,7 @@ func (c *Conn) onSkipped(e sessionstate.Entry) {
 		c.NoteReal(e.Name, e.Stmt)
 	case e.Shared:
 		delete(c.RealNames, e.Name)
-	case e.Kind != sessionstate.KindParse:
-	case e.Stmt == nil:
-		c.Unnamed = c // nobody's, but not nothing
+	case e.Kind != sessionstate.KindParse, e.Stmt == nil:
 	case e.Action != sessionstate.Invent && e.Action != sessionstate.Replace:
 		c.Prepared.Remove(e.Stmt)
 	}
@@ -87,11 +98,19 @@ func (c *Conn) reclaimStep() {
 	case !c.Idle() || c.cancelling:
 	case c.failed || c.unsure:
 		c.Retire(RetireUncleanable)
+	case c.reclaim.hookFailed:
+		c.Retire(RetireHook)
 	case c.status != 'I' && c.reclaim.rolledBack:
 		c.Retire(RetireUncleanable)
 	case c.status != 'I':
 		c.reclaim.rolledBack = true
 		c.ask("ROLLBACK")
+	case len(c.reclaim.hooks) > 0:
+		sql := c.reclaim.hooks[0]
+		c.reclaim.hooks = c.reclaim.hooks[1:]
+		c.Unnamed = nil
+		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Hook})
+		c.stream.Write(wire.AppendQuery(nil, sql))
 	case c.reclaim.dirty:
 		c.reclaim.dirty = false
 		c.ask("DISCARD ALL")

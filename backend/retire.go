@@ -20,13 +20,19 @@ const (
 	RetireInTheWay                    // it kept a statement like DROP DATABASE from working
 	RetireForeignSetting              // a client asks for a parameter that exists on it for others only
 	RetireLeak                        // state of unknown origin was found on it
+	RetireUses                        // lent max_use_session times
+	RetirePurity                      // used, and pool_purity = new wants one that is not
+	RetireCeded                       // given up for another pool under the same limit
+	RetireReaped                      // there were more server sessions than reaper_server_threshold
+	RetireHook                        // on_get, on_release or a state callback failed
 	RetirePanic                       // a bug ended the session that held it
 	retireReasons
 )
 
 var retireNames = [retireReasons]string{
 	"", "lost", "desync", "lifetime", "idle", "unresettable_state", "client_gone_mid_message", "clean_failed",
-	"carry_failed", "cancel_unconfirmed", "reconfigured", "shutdown", "in_the_way", "foreign_setting", "leak", "panic",
+	"carry_failed", "cancel_unconfirmed", "reconfigured", "shutdown", "in_the_way", "foreign_setting", "leak", "uses", "purity",
+	"ceded", "reaped", "hook_failed", "panic",
 }
 
 // String is the reason as logs and metrics show it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,7 +27,7 @@ func SetKeepalive(c any, tcp config.TCP) error {
 		return fmt.Errorf("set keepalive: %w", err)
 	}
 	var opt error
-	if err := raw.Control(func(fd uintptr) { opt = setKeepalive(int(fd), tcp) }); err != nil {
+	if err := raw.Control(func(fd uintptr) { opt = TuneSocket(int(fd), tcp) }); err != nil {
 		opt = err
 	}
 	if opt != nil {
@@ -35,16 +36,36 @@ func SetKeepalive(c any, tcp config.TCP) error {
 	return nil
 }
 
-func setKeepalive(fd int, tcp config.TCP) error {
+// tuned is a Dialer.Control that sets keepalive and TCP_USER_TIMEOUT before the connection is made, so that they bound
+// the attempt as well.
+func tuned(tcp config.TCP) func(network, address string, c syscall.RawConn) error {
+	return func(network, _ string, c syscall.RawConn) error {
+		if !strings.HasPrefix(network, "tcp") {
+			return nil
+		}
+		var opt error
+		if err := c.Control(func(fd uintptr) { opt = TuneSocket(int(fd), tcp) }); err != nil {
+			opt = err
+		}
+		if opt != nil {
+			return fmt.Errorf("set keepalive: %w", opt)
+		}
+		return nil
+	}
+}
+
+// TuneSocket is SetKeepalive for a descriptor.
+func TuneSocket(fd int, tcp config.TCP) error {
+	limit := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(tcp.UserTimeout.Milliseconds()))
 	if !tcp.Keepalive {
-		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
+		return errors.Join(limit, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0))
 	}
 	return errors.Join(
+		limit,
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(tcp.Idle)),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(tcp.Interval)),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, tcp.Count),
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(tcp.UserTimeout.Milliseconds())),
 	)
 }
 

@@ -22,7 +22,7 @@ func (s *Session) note(t *sessionstate.Text, text []byte) {
 	if c.Opaque() {
 		t = &sessionstate.Text{Effects: t.Effects | sessionstate.EffectUnknown}
 	}
-	t = s.policy.Seen(t)
+	t = s.limits.policy.Seen(t)
 	switch {
 	case t.Effects&sequenced != 0:
 		s.noteSequence(t)
@@ -73,13 +73,13 @@ func (s *Session) noteLeft(t *sessionstate.Text, text []byte) {
 	if s.tempPath {
 		s.doubt(text).Kinds |= tempPin
 	}
-	if t.Doubtful(s.pins) && (s.check != config.CheckOff || t.Effects&^sessionstate.EffectUnknown != 0) {
+	if t.Doubtful(s.pins) && (s.limits.StateCheck != config.CheckOff || t.Effects&^sessionstate.EffectUnknown != 0) {
 		s.doubt(text).Raise(t, s.pins)
 		if s.doubts.Pointless() {
 			s.doubts = nil
 		}
 	}
-	if s.check == config.CheckStrict {
+	if s.limits.StateCheck == config.CheckStrict {
 		d := s.doubt(text)
 		d.RaiseAll()
 		d.Sampled = true
@@ -97,9 +97,9 @@ const sequenced = sessionstate.EffectSequence | sessionstate.EffectInsert | sess
 // seemsHarmless is for a statement without effects. It reports false when it is to be audited all the same.
 func (s *Session) seemsHarmless(text []byte) bool {
 	switch {
-	case s.check == config.CheckOff, s.boundary == sessionstate.BoundarySession:
+	case s.limits.StateCheck == config.CheckOff, s.boundary == sessionstate.BoundarySession:
 		return true
-	case s.check == config.CheckAuto && s.untilSample > 0 && !s.srv.learned.has(text) && !s.suspected():
+	case s.limits.StateCheck == config.CheckAuto && s.untilSample > 0 && !s.srv.learned.has(text) && !s.suspected():
 		s.untilSample--
 		return s.pins&sessionstate.PinUnverified == 0
 	}
@@ -240,9 +240,9 @@ func (s *Session) adoptSettings(d *sessionstate.Doubts, r *backend.Report) {
 	c.Settings = s.srv.interner.Intern(now)
 	want := s.srv.interner.Overlay(s.base, now)
 	if want.Equal(s.base) {
-		s.pins &^= s.policy.Pinning() & settingsPins
+		s.pins &^= s.limits.policy.Pinning() & settingsPins
 	} else {
-		s.pins |= (s.policy.Pinning() | s.policy.Discarding()) & settingsPins
+		s.pins |= (s.limits.policy.Pinning() | s.limits.policy.Discarding()) & settingsPins
 	}
 	s.req.Settings = want
 	path, _ := want.Value("search_path")
@@ -288,7 +288,7 @@ func (s *Session) adoptPrepared(r *backend.Report) {
 	c.SQLNames = s.srv.interner.Intern(list)
 	s.sqlNames = c.SQLNames
 	if len(list) > 0 {
-		s.pins |= (s.policy.Pinning() | s.policy.Discarding()) & sessionstate.PinSet(sessionstate.EffectPrepare)
+		s.pins |= (s.limits.policy.Pinning() | s.limits.policy.Discarding()) & sessionstate.PinSet(sessionstate.EffectPrepare)
 	}
 	for name, st := range c.RealNames {
 		if !slices.Contains(r.Named, name) {

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"net"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -22,87 +21,94 @@ type credentials struct {
 	scram  *scramKeys
 }
 
-// authenticate has the client prove that it is user. What it is told when that fails is the same whether the user
-// exists or not.
-func (cr *credentials) authenticate(p *packets, user string) error {
+// challenge begins to ask for a proof that a client is user: ask is what it is told. p is nil if no proof is needed.
+// What a client is told when its proof fails is the same whether the user exists or not.
+func (cr *credentials) challenge(user string) (ask []byte, p proof) {
 	if cr.method == config.AuthTrust {
-		return nil
+		return nil, nil
 	}
 	secret, known := cr.file.Secret(user)
 	method := cr.method
 	if method == config.AuthMD5 && (secret.Kind == config.SecretSCRAM || !known) {
 		method = config.AuthSCRAM // as PostgreSQL: md5 asks for SCRAM where only that can be checked
 	}
-	var ok bool
-	var err error
-	switch method {
-	case config.AuthPassword:
-		ok, err = cr.checkPassword(p, user, secret)
-	case config.AuthMD5:
-		ok, err = checkMD5(p, user, secret)
-	case config.AuthSCRAM, config.AuthTrust:
-		ok, err = cr.checkSCRAM(p, user, secret)
+	if method == config.AuthPassword {
+		return encoded(&pgproto3.AuthenticationCleartextPassword{}), &passwordProof{cr.scram, user, secret}
 	}
-	if err == nil && !ok {
-		err = &Refusal{Code: codeInvalidPassword, Message: fmt.Sprintf("password authentication failed for user %q", user)}
+	if method == config.AuthMD5 {
+		m := &md5Proof{user: user, secret: secret}
+		_, _ = rand.Read(m.salt[:]) // never fails (crypto/rand)
+		return encoded(&pgproto3.AuthenticationMD5Password{Salt: m.salt}), m
 	}
-	return err
+	return encoded(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{scramMechanism}}), &scramProof{keys: cr.scram, user: user, secret: secret}
 }
 
-func ask(nc net.Conn, msg pgproto3.BackendMessage) error {
+func encoded(msg pgproto3.BackendMessage) []byte {
 	out, err := msg.Encode(nil)
 	if err != nil {
-		return err
+		panic("bug: " + err.Error()) // only for messages beyond 2 GB
 	}
-	_, err = nc.Write(out)
-	return err
+	return out
 }
 
-func (cr *credentials) checkPassword(p *packets, user string, secret config.Secret) (bool, error) {
-	if err := ask(p.nc, &pgproto3.AuthenticationCleartextPassword{}); err != nil {
-		return false, err
-	}
-	body, err := p.password()
-	if err != nil {
-		return false, err
-	}
-	password, _, ok := wire.Cstring(body)
+// believed is how a proof ends.
+func believed(ok bool, user string) (reply []byte, proven bool, err error) {
 	if !ok {
-		return false, protocolViolation("invalid password packet")
+		err = &Refusal{Code: codeInvalidPassword, Message: fmt.Sprintf("password authentication failed for user %q", user)}
 	}
-	switch secret.Kind {
+	return nil, ok, err
+}
+
+// passwordProof is the password itself.
+type passwordProof struct {
+	keys   *scramKeys
+	user   string
+	secret config.Secret
+}
+
+func (p *passwordProof) costly() bool {
+	return p.secret.Kind != config.SecretClear && p.secret.Kind != config.SecretMD5
+}
+
+func (p *passwordProof) next(answer []byte) (reply []byte, proven bool, err error) {
+	password, _, ok := wire.Cstring(answer)
+	if !ok {
+		return nil, false, protocolViolation("invalid password packet")
+	}
+	switch p.secret.Kind {
 	case config.SecretClear:
-		return equal(password, []byte(secret.Text)), nil
+		ok = equal(password, []byte(p.secret.Text))
 	case config.SecretMD5:
-		return equal([]byte(md5Secret(user, string(password))), []byte(secret.Text)), nil
+		ok = equal([]byte(md5Secret(p.user, string(password))), []byte(p.secret.Text))
 	case config.SecretSCRAM, config.SecretNone:
+		ok = p.keys.verify(p.user, p.secret, string(password))
 	}
-	return cr.scram.verify(user, secret, string(password)), nil
+	return believed(ok, p.user)
 }
 
-func checkMD5(p *packets, user string, secret config.Secret) (bool, error) {
-	var salt [4]byte
-	_, _ = rand.Read(salt[:]) // never fails (crypto/rand)
-	if err := ask(p.nc, &pgproto3.AuthenticationMD5Password{Salt: salt}); err != nil {
-		return false, err
-	}
-	body, err := p.password()
-	if err != nil {
-		return false, err
-	}
-	answer, _, ok := wire.Cstring(body)
+// md5Proof is the password's hash, hashed with a salt.
+type md5Proof struct {
+	user   string
+	secret config.Secret
+	salt   [4]byte
+}
+
+func (p *md5Proof) costly() bool { return false }
+
+func (p *md5Proof) next(answer []byte) (reply []byte, proven bool, err error) {
+	hash, _, ok := wire.Cstring(answer)
 	if !ok {
-		return false, protocolViolation("invalid password packet")
+		return nil, false, protocolViolation("invalid password packet")
 	}
-	stored := secret.Text
-	if secret.Kind == config.SecretClear {
-		stored = md5Secret(user, secret.Text)
+	stored := p.secret.Text
+	if p.secret.Kind == config.SecretClear {
+		stored = md5Secret(p.user, p.secret.Text)
 	}
 	if len(stored) != len("md5")+2*md5.Size {
-		return false, nil
+		return believed(false, p.user)
 	}
-	want := md5.Sum(append([]byte(stored[3:]), salt[:]...))
-	return equal(answer, []byte("md5"+hex.EncodeToString(want[:]))), nil
+	want := md5.Sum(append([]byte(stored[3:]), p.salt[:]...))
+	return believed(equal(hash, []byte("md5"+hex.EncodeToString(want[:]))), p.user)
 }
 
 // md5Secret is PostgreSQL's stored form of an MD5 password.

@@ -26,7 +26,9 @@ const (
 type scramKeys struct {
 	mock [sha256.Size]byte // key of the salts shown for users that do not exist, so that they look like others
 
-	mu      sync.Mutex
+	deriving sync.Mutex // held while keys are derived, so that those of a user are once; loops do not wait for it
+
+	mu      sync.Mutex // guards derived
 	derived map[string]scram.StoredCredentials
 }
 
@@ -36,44 +38,53 @@ func newScramKeys() *scramKeys {
 	return k
 }
 
-// checkSCRAM runs SCRAM-SHA-256 as the server. PostgreSQL takes the user from the StartupMessage and ignores the one
-// in SCRAM, and so do we.
-func (cr *credentials) checkSCRAM(p *packets, user string, secret config.Secret) (bool, error) {
-	stored, usable := cr.scram.credentials(user, secret)
-	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
-	if err != nil {
-		return false, err
+// scramProof is SCRAM-SHA-256, of which this is the server. PostgreSQL takes the user from the StartupMessage and
+// ignores the one in SCRAM, and so do we.
+type scramProof struct {
+	keys   *scramKeys
+	user   string
+	secret config.Secret
+	talk   *scram.ServerConversation // nil before the client's first message
+	usable bool                      // the secret can be checked with SCRAM
+}
+
+func (p *scramProof) costly() bool {
+	return p.talk == nil && p.secret.Kind == config.SecretClear && !p.keys.known(p.user)
+}
+
+func (p *scramProof) next(answer []byte) (reply []byte, proven bool, err error) {
+	if p.talk == nil {
+		reply, err = p.first(answer)
+		return reply, false, err
 	}
-	if err := ask(p.nc, &pgproto3.AuthenticationSASL{AuthMechanisms: []string{scramMechanism}}); err != nil {
-		return false, err
+	final, err := p.talk.Step(string(answer))
+	if err != nil || !p.talk.Valid() || !p.usable { // a wrong proof is no fault; the client is told that its password is wrong
+		return believed(false, p.user)
 	}
-	body, err := p.password()
-	if err != nil {
-		return false, err
-	}
+	return encoded(&pgproto3.AuthenticationSASLFinal{Data: []byte(final)}), true, nil
+}
+
+// first answers the client's first message, with the salt and our part of the nonce.
+func (p *scramProof) first(answer []byte) ([]byte, error) {
 	var first pgproto3.SASLInitialResponse
-	if err := first.Decode(body); err != nil {
-		return false, protocolViolation("malformed SASL initial response")
+	if err := first.Decode(answer); err != nil {
+		return nil, protocolViolation("malformed SASL initial response")
 	}
 	if first.AuthMechanism != scramMechanism {
-		return false, protocolViolation("client selected an invalid SASL authentication mechanism")
+		return nil, protocolViolation("client selected an invalid SASL authentication mechanism")
 	}
-	talk := server.NewConversation()
-	challenge, err := talk.Step(string(first.Data))
+	var stored scram.StoredCredentials
+	stored, p.usable = p.keys.credentials(p.user, p.secret)
+	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
 	if err != nil {
-		return false, protocolViolation("malformed SCRAM message")
+		return nil, err
 	}
-	if err := ask(p.nc, &pgproto3.AuthenticationSASLContinue{Data: []byte(challenge)}); err != nil {
-		return false, err
+	p.talk = server.NewConversation()
+	challenge, err := p.talk.Step(string(first.Data))
+	if err != nil {
+		return nil, protocolViolation("malformed SCRAM message")
 	}
-	if body, err = p.password(); err != nil {
-		return false, err
-	}
-	proof, err := talk.Step(string(body))
-	if err != nil || !talk.Valid() || !usable {
-		return false, nil //nolint:nilerr // a wrong proof is no fault; the client is told that its password is wrong
-	}
-	return true, ask(p.nc, &pgproto3.AuthenticationSASLFinal{Data: []byte(proof)})
+	return encoded(&pgproto3.AuthenticationSASLContinue{Data: []byte(challenge)}), nil
 }
 
 // credentials returns what to compare with. For a user without a usable secret it is made up, always the same for the
@@ -97,6 +108,14 @@ func (k *scramKeys) credentials(user string, secret config.Secret) (stored scram
 	}, false
 }
 
+// known tells whether a user's keys have been derived, and can be had at once.
+func (k *scramKeys) known(user string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.derived[user]
+	return ok
+}
+
 func (k *scramKeys) salt(user string) []byte {
 	mac := hmac.New(sha256.New, k.mock[:])
 	mac.Write([]byte(user))
@@ -104,18 +123,23 @@ func (k *scramKeys) salt(user string) []byte {
 }
 
 func (k *scramKeys) derive(user, password string) scram.StoredCredentials {
+	k.deriving.Lock()
+	defer k.deriving.Unlock()
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if c, ok := k.derived[user]; ok {
+	c, ok := k.derived[user]
+	k.mu.Unlock()
+	if ok {
 		return c
 	}
 	salt := k.salt(user)
 	stored, server := scramSecret(password, salt, scramIterations)
-	c := scram.StoredCredentials{
+	c = scram.StoredCredentials{
 		KeyFactors: scram.KeyFactors{Salt: string(salt), Iters: scramIterations},
 		StoredKey:  stored, ServerKey: server,
 	}
+	k.mu.Lock()
 	k.derived[user] = c
+	k.mu.Unlock()
 	return c
 }
 

@@ -62,6 +62,13 @@ func (t *sessions) all() []*Session {
 	return all
 }
 
+// get returns the session with that ID, or nil.
+func (t *sessions) get(id SessionID) *Session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byID[id]
+}
+
 // find returns the session that a cancel request names, or nil. A wrong secret takes as long as a right one.
 func (t *sessions) find(id SessionID, secret []byte) *Session {
 	t.mu.Lock()

@@ -40,6 +40,13 @@ func (s *Session) hasForeignNames(c *backend.Conn) bool {
 	return false
 }
 
+// mayCarry tells whether what plan has found can be done now. What it does about state ends with a COMMIT, and behind
+// a DISCARD ALL in flight the client may have begun a transaction.
+func (s *Session) mayCarry() bool {
+	c := s.lease.Conn
+	return c.Replies.Idle() && c.Status() != 'E' && (s.carry != carryState || c.Status() == 'I')
+}
+
 // takeCarry appends the requests that do what plan has found. Nobody gets their answers. If the settings cannot be put
 // in force, the session is in a failed transaction, so that no request of the client takes effect without them.
 func (s *Session) takeCarry(dst []byte) []byte {
@@ -76,7 +83,12 @@ func (s *Session) takeCarry(dst []byte) []byte {
 
 // inject appends a Query of the pooler's own.
 func (s *Session) inject(dst []byte, sql string, action sessionstate.Action) []byte {
-	s.lease.Conn.Unnamed = nil // a simple Query drops it
+	if c := s.lease.Conn; c.Unnamed != nil && !c.Replies.MaySkip() {
+		c.Unnamed = nil // a simple Query drops it
+		if !isASCII(sql) {
+			c.Unnamed = c // unless it cannot be converted
+		}
+	}
 	s.lease.Conn.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: action})
 	return wire.AppendQuery(dst, sql)
 }
@@ -122,7 +134,7 @@ func (s *Session) tellReset(dst []byte) []byte {
 
 // OnCarried implements backend.Borrower.
 func (s *Session) OnCarried(dst []byte) []byte {
-	s.asking = false
+	s.asking = s.hook == hookAwaited
 	now := s.lease.Conn.Reported(&s.srv.interner)
 	if !s.greeted {
 		s.srv.welcomes.put(s.pool, s.req.Settings, now)

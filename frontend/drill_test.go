@@ -211,10 +211,11 @@ type drill struct {
 	name    string
 	acts    []act
 	commits int  // the act that commits, and after whose effect nothing is depended on; acts before must not
+	carried bool // its state needs no server session of its own
 	streams bool // has a message that is streamed: half of it costs the server session
 }
 
-const never = 1 << 30
+const noCommit = 1 << 30
 
 func drills() []drill {
 	q := func(sql string) act {
@@ -249,12 +250,12 @@ func drills() []drill {
 		{name: "pipeline in one go", commits: 0, acts: []act{
 			x("all", 'Z', parse, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, &pgproto3.Sync{}),
 		}},
-		{name: "error in a pipeline that is not synced", commits: never, acts: []act{
+		{name: "error in a pipeline that is not synced", commits: noCommit, acts: []act{
 			x("update", 'C', parse, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Flush{}),
 			x("error", 'E', &pgproto3.Parse{Query: "SELECT nothing"}, &pgproto3.Flush{}),
 			x("skipped", 0, &pgproto3.Parse{Query: "SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Flush{}),
 		}},
-		{name: "failed transaction", commits: never, acts: []act{q("BEGIN"), q(update), q("SELECT 1/0"), q("SELECT 1")}},
+		{name: "failed transaction", commits: noCommit, acts: []act{q("BEGIN"), q(update), q("SELECT 1/0"), q("SELECT 1")}},
 		{name: "COPY in", commits: 6, streams: true, acts: []act{
 			q("BEGIN"), q(update), x("COPY FROM STDIN", 'G', copyIn), x("CopyData", 0, data(1)), x("CopyData", 0, data(1000)),
 			x("CopyDone", 'Z', &pgproto3.CopyDone{}), q("COMMIT"),
@@ -266,34 +267,34 @@ func drills() []drill {
 			x("Parse, Bind, Execute, Sync", 'G', &pgproto3.Parse{Query: copyIn.String}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{}),
 			x("CopyData", 0, data(5)), x("CopyDone", 0, &pgproto3.CopyDone{}), x("Sync", 'Z', &pgproto3.Sync{}),
 		}},
-		{name: "COPY in of large messages", commits: never, streams: true, acts: []act{
+		{name: "COPY in of large messages", commits: noCommit, streams: true, acts: []act{
 			q("BEGIN"), q(update), x("COPY FROM STDIN", 'G', copyIn), x("CopyData", 0, data(100_000)), x("CopyDone", 'Z', &pgproto3.CopyDone{}),
 		}},
-		{name: "large statement", commits: never, streams: true, acts: []act{
+		{name: "large statement", commits: noCommit, streams: true, acts: []act{
 			q("BEGIN"), q(update), q("SELECT length('" + strings.Repeat("x", 300_000) + "')"),
 		}},
-		{name: "COPY out that nobody reads", commits: never, acts: []act{
+		{name: "COPY out that nobody reads", commits: noCommit, acts: []act{
 			q("BEGIN"), q(update),
 			running(q("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT")),
 		}},
-		{name: "rows that nobody reads", commits: never, acts: []act{
+		{name: "rows that nobody reads", commits: noCommit, acts: []act{
 			running(q("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")),
 		}},
-		{name: "running statement", commits: never, acts: []act{q("BEGIN"), q(update), running(q(sleep))}},
-		{name: "running statement outside a transaction", commits: never, acts: []act{running(q(sleep))}},
-		{name: "running statement with more behind", commits: never, acts: []act{
+		{name: "running statement", commits: noCommit, acts: []act{q("BEGIN"), q(update), running(q(sleep))}},
+		{name: "running statement outside a transaction", commits: noCommit, acts: []act{running(q(sleep))}},
+		{name: "running statement with more behind", commits: noCommit, acts: []act{
 			q("BEGIN"), q(update),
 			running(x("pipeline", 0, &pgproto3.Query{String: sleep}, &pgproto3.Query{String: "SELECT 1"}, &pgproto3.Query{String: "COMMIT"})),
 		}},
-		{name: "session state", commits: never, acts: []act{
+		{name: "session state", commits: noCommit, acts: []act{
 			q("SET work_mem = '9MB'"), q("CREATE TEMP TABLE drilled (n int)"), q("SELECT pg_advisory_lock(77)"),
 			q("PREPARE mine AS SELECT 1"), q("LISTEN drilled"), q("BEGIN"), q(update),
 			q("DECLARE c CURSOR WITH HOLD FOR SELECT 1"), q("SET LOCAL work_mem = '8MB'"),
 		}},
-		{name: "state that DISCARD ALL leaves", commits: never, acts: []act{
+		{name: "state that DISCARD ALL leaves", commits: noCommit, acts: []act{
 			q("SELECT setseed(0.5)"), q("BEGIN"), q(update), q("SELECT pg_advisory_lock(77)"),
 		}},
-		{name: "role", commits: never, acts: []act{q("SET SESSION AUTHORIZATION drilled"), q("BEGIN"), q("SET LOCAL statement_timeout = 0")}},
+		{name: "role", commits: noCommit, carried: true, acts: []act{q("SET SESSION AUTHORIZATION drilled"), q("BEGIN"), q("SET LOCAL statement_timeout = 0")}},
 	}
 }
 
@@ -463,7 +464,7 @@ func (g *ground) depends(d drill, i, at int) bool {
 	if at >= 2 && i == d.commits || at == 3 && i == 0 && d.acts[0].until == 'Z' {
 		return false
 	}
-	stays, depends := !g.transaction, false // with transaction boundary only a transaction stays where it is
+	stays, depends := !g.transaction && !d.carried, false // with transaction boundary only a transaction stays where it is
 	for j, a := range d.acts[:i+1] {
 		stays = stays || a.name == "BEGIN" || a.until != 'Z'
 		depends = depends || stays && (a.until != 0 || a.running) && (j < i || at == 3)

@@ -5,25 +5,31 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"pooler/config"
 	"pooler/internal/loop"
 )
 
 // greeter is a client that has connected and not said yet what it wants. It lives on the loop that accepts, so that a
-// flood of connections costs neither goroutines nor threads; whoever has a password to prove goes to a goroutine from
-// here (Server.prove), everybody else straight to a session.
+// flood of connections costs neither goroutines nor threads; only a proof's costly sums are done elsewhere
+// (Server.proving).
 type greeter struct {
 	srv      *Server
 	loop     *loop.Loop
 	stream   *loop.Stream
 	buf      []byte // beginning of a start-up packet
 	remote   netip.AddrPort
+	since    time.Time
 	deadline time.Time
 	requests int // for encryption
+	start    *startup
+	target   *loop.Loop // where its session will live
+	proof    proof      // nil: not asked for one
+	summing  bool       // its answer is being looked at, and it has nothing to say meanwhile
+	gone     atomic.Bool
 	prev     *greeter
 	next     *greeter
 }
@@ -44,17 +50,25 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 		closeFd(fd)
 		return
 	}
-	g := &greeter{srv: srv, loop: l, remote: remote, deadline: time.Now().Add(time.Duration(cfg.ClientLoginTimeout))}
-	stream, err := l.Attach(fd, g)
-	if err != nil {
-		srv.log.Error("client socket cannot be watched; it is closed", "error", err)
-		srv.clientLeft()
-		closeFd(fd)
-		return
-	}
-	g.stream = stream
+	spreadProbes(fd, remote, cfg.TCP())
+	now := time.Now()
+	g := &greeter{srv: srv, loop: l, remote: remote, since: now, deadline: now.Add(time.Duration(cfg.ClientLoginTimeout))}
+	g.stream = l.AttachUnwatched(fd, g)
 	srv.greeters.push(g)
 	g.OnReadable() // its first packet is there already, thanks to tuneListener
+	if g.loop != nil {
+		g.watch(true)
+	}
+}
+
+// watch has the loop watch the client, as a patient one until it has logged in.
+func (g *greeter) watch(patient bool) bool {
+	err := g.stream.SetPatient(patient)
+	if err != nil {
+		g.srv.log.Error("client socket cannot be watched; it is closed", "error", err)
+		g.leave(io.EOF)
+	}
+	return err == nil
 }
 
 // tuneListener sets what accepted sockets inherit: no delay for small packets. Over TCP a connection is shown to us
@@ -67,6 +81,10 @@ func tuneListener(fd int) {
 
 // OnReadable implements loop.Handler.
 func (g *greeter) OnReadable() {
+	if g.summing {
+		g.stream.Pause()
+		return
+	}
 	chunk := g.loop.Chunk()
 	kept := copy(chunk, g.buf)
 	n, err := g.stream.Read(chunk[kept:])
@@ -78,6 +96,11 @@ func (g *greeter) OnReadable() {
 		return
 	case err != nil:
 		g.leave(io.EOF) // a port scan or a health check: it said nothing
+		return
+	}
+	g.buf = nil
+	if g.proof != nil {
+		g.readProof(chunk[:kept+n])
 		return
 	}
 	g.read(chunk[:kept+n])
@@ -129,38 +152,48 @@ func (g *greeter) read(b []byte) {
 func (g *greeter) begin(start *startup, early []byte) {
 	srv := g.srv
 	now := srv.settings.Load()
+	g.start = start
 	g.stream.Write(start.appendNegotiation(nil))
 	if srv.clients.Load() > int64(now.cfg.MaxClientConn) {
-		g.leave(tooManyClients(now.cfg.MaxClientConn))
+		g.leave(overQuota(quotaKey{kind: quotaAll}, now.cfg.MaxClientConn))
 		return
 	}
-	target := srv.loops[int(srv.turn.Add(1))%len(srv.loops)]
-	if now.cfg.AuthType == config.AuthTrust && target == g.loop {
+	g.target = srv.loops[int(srv.turn.Add(1))%len(srv.loops)]
+	if ask, p := now.credentials.challenge(start.user); p != nil {
+		g.deadline = g.since.Add(srv.resolve(start.client(g.remote)).LoginTimeout)
+		g.prove(p, ask, early)
+		return
+	}
+	g.become(early)
+}
+
+// become makes a session of a client that is who it says.
+func (g *greeter) become(early []byte) {
+	srv, start, target := g.srv, g.start, g.target
+	if target == g.loop {
+		if !g.watch(false) {
+			return
+		}
 		s, err := srv.newSession(start, target, g.remote)
 		if err != nil {
 			g.leave(err)
 			return
 		}
 		srv.greeters.remove(g)
+		g.loop = nil
 		s.start(g.stream, early)
 		return
 	}
 	srv.greeters.remove(g)
+	g.loop = nil
 	fd := g.stream.Release()
 	early = slices.Clone(early)
-	if now.cfg.AuthType == config.AuthTrust {
-		target.Post(func() { srv.admit(start, target, g.remote, fd, early) })
-		return
-	}
-	if !srv.proving(func() { srv.prove(fd, start, target, g.remote, early, now) }) {
-		closeFd(fd)
-		srv.clientLeft()
-	}
+	target.PostPatient(func() { srv.admit(start, target, g.remote, fd, early) })
 }
 
 // admit makes a session of a client whose socket fd has come from another thread. It runs on the session's loop.
 func (srv *Server) admit(start *startup, l *loop.Loop, remote netip.AddrPort, fd int, early []byte) {
-	g := &greeter{srv: srv, loop: l, remote: remote}
+	g := &greeter{srv: srv, loop: l, remote: remote, start: start}
 	stream, err := l.Attach(fd, g)
 	if err != nil {
 		srv.log.Error("client socket cannot be watched; it is closed", "error", err)
@@ -186,10 +219,11 @@ func (g *greeter) leave(err error) {
 	if told {
 		g.stream.Write(toErrorResponse("FATAL", err))
 	}
-	g.srv.noteRefusal(g.remote, err)
+	g.srv.noteRefusal(g.remote, g.start, err)
 	g.srv.greeters.remove(g)
 	g.srv.farewell.close(g.stream, told)
 	g.srv.clientLeft()
+	g.gone.Store(true)
 	g.loop = nil
 }
 
@@ -205,10 +239,14 @@ func (g *greeter) OnHangup() { g.leave(io.EOF) }
 // OnPanic implements loop.Handler.
 func (g *greeter) OnPanic(any) { g.leave(io.EOF) }
 
-// expire ends those who have said nothing within client_login_timeout. It runs on the loop that accepts.
+// expireGreeters ends those who have not logged in within client_login_timeout. It runs on the loop that accepts.
 func (srv *Server) expireGreeters(now time.Time) {
-	for g := srv.greeters.first; g != nil && now.After(g.deadline); g = srv.greeters.first {
-		g.leave(errLoginTimeout)
+	for g := srv.greeters.first; g != nil; {
+		next := g.next
+		if now.After(g.deadline) {
+			g.leave(errLoginTimeout)
+		}
+		g = next
 	}
 }
 

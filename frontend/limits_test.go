@@ -21,8 +21,9 @@ import (
 
 func inUse(st pool.Stat) int { return st.Idle + st.Active + st.Reclaiming + st.Opening + st.Closing }
 
-// A thousand clients share 15 server sessions of a PostgreSQL that takes 20 connections.
-func TestThousandClientsOnFewServerSessions(t *testing.T) {
+// Acceptance test C1, with fewer connections than the 100 it speaks of: a thousand clients share 15 server sessions of a
+// PostgreSQL that takes 20.
+func TestC1ThousandClientsOnFewServerSessions(t *testing.T) {
 	const clients, each, size = 1000, 20, 15
 	pg := pgtest.Start(t, pgtest.Options{MaxConnections: 20})
 	db := pg.CreateDatabase(t)

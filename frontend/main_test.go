@@ -35,12 +35,24 @@ type testPooler struct {
 // server. Each of extras is lines of TOML: top-level keys, then tables.
 func startPooler(t *testing.T, extras ...string) *testPooler {
 	t.Helper()
+	return startPoolerThatDials(t, backend.Dial, extras...)
+}
+
+// testConfig is the configuration of a pooler that startPooler starts.
+func testConfig(t *testing.T, extras ...string) *config.Config {
+	t.Helper()
 	pg := postgres.Server(t)
 	cfg, err := config.Parse("test.toml", []byte(testTOML(pg.Host, pg.Port, strings.Join(extras, "\n"))))
 	if err != nil {
 		t.Fatalf("configuration: %v", err)
 	}
 	cfg.ListenPort = 0 // the kernel chooses
+	return cfg
+}
+
+func startPoolerThatDials(t *testing.T, dial pool.DialFunc, extras ...string) *testPooler {
+	t.Helper()
+	cfg := testConfig(t, extras...)
 	p := &testPooler{Log: &testLog{}}
 	log := slog.New(slog.NewTextHandler(p.Log, &slog.HandlerOptions{Level: cfg.LogLevel.Slog()}))
 	t.Cleanup(func() { p.stop(t) })
@@ -51,7 +63,8 @@ func startPooler(t *testing.T, extras ...string) *testPooler {
 		}
 		p.Loops = append(p.Loops, l)
 	}
-	p.Pools = pool.NewManager(backend.Dial, p.Loops, log)
+	p.Pools = pool.NewManager(dial, p.Loops, log)
+	var err error
 	if p.Front, err = New(cfg, p.Pools, p.Loops, log); err != nil {
 		t.Fatalf("start frontend: %v", err)
 	}

@@ -91,6 +91,7 @@ func (s *Session) OwnWords(body []byte, about sessionstate.Entry) []byte {
 	for _, text := range []*string{&e.Message, &e.Detail, &e.Hint, &e.InternalQuery, &e.Where} {
 		*text = poolerNames.ReplaceAllStringFunc(*text, func(name string) string { return s.ownName(name, about) })
 	}
+	s.reworded(&e)
 	out, _ := e.Encode(nil)
 	return out
 }

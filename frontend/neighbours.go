@@ -23,7 +23,8 @@ func (s *Session) noteNeighbours(t *sessionstate.Text) {
 	mine := s.pool.Config()
 	var named []*pool.Pool
 	s.srv.pools.Each(func(cfg config.Pool) bool {
-		return cfg.Host == mine.Host && cfg.Port == mine.Port && concerns(words, cfg)
+		return cfg.Host == mine.Host && cfg.Port == mine.Port &&
+			(concerns(words, cfg) || cfg.DBName == mine.DBName && slices.Contains(words, sessionstate.CallbackSchema))
 	}, func(p *pool.Pool) { named = append(named, p) })
 	if t.Effects&sessionstate.EffectNeighbours != 0 {
 		for _, p := range named {

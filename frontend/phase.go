@@ -41,18 +41,26 @@ type EndReason uint8
 
 // The reasons.
 const (
-	EndTerminate  EndReason = iota // the client said goodbye
-	EndClientGone                  // the client disappeared
-	EndServerLost                  // its server session was lost while the client depended on it
-	EndProtocol                    // the client broke the protocol
-	EndRefused                     // the login could not be completed
-	EndShutdown                    // the pooler is stopping
-	EndPanic                       // a bug
+	EndTerminate          EndReason = iota // the client said goodbye
+	EndClientGone                          // the client disappeared
+	EndServerLost                          // its server session was lost while the client depended on it
+	EndProtocol                            // the client broke the protocol
+	EndRefused                             // the login could not be completed
+	EndShutdown                            // the pooler is stopping
+	EndPanic                               // a bug
+	EndQueryTimeout                        // its statement went on after it was cancelled because of that limit
+	EndTransactionTimeout                  // limits on time, by their configuration keys
+	EndIdleTransactionTimeout
+	EndMaxThinkTime
+	EndClientIdleTimeout
+	EndReaped // it was idle while there were more clients than reaper_client_threshold
+	EndKilled // an administrator ended it
 	endReasons
 )
 
 var endNames = [endReasons]string{
 	"client_terminated", "client_gone", "server_lost", "protocol_violation", "refused", "shutdown", "panic",
+	"query_timeout", "transaction_timeout", "idle_transaction_timeout", "max_think_time", "client_idle_timeout", "reaped", "killed",
 }
 
 func (r EndReason) String() string { return endNames[r] }

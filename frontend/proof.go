@@ -4,106 +4,114 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"slices"
-	"time"
 
-	"pooler/internal/loop"
 	"pooler/internal/wire"
 )
 
-// packets reads what a client sends to prove who it is, in a goroutine. What it has read beyond that goes with the
-// client to its loop.
-type packets struct {
-	nc  net.Conn
-	buf []byte // read, not yet taken
-}
-
-// fill makes sure that n bytes are at hand.
-func (p *packets) fill(n int) error {
-	for len(p.buf) < n {
-		var chunk [1024]byte
-		k, err := p.nc.Read(chunk[:])
-		p.buf = append(p.buf, chunk[:k]...)
-		if err != nil && len(p.buf) < n {
-			if errors.Is(err, io.EOF) && len(p.buf) > 0 {
-				return io.ErrUnexpectedEOF
-			}
-			return err
-		}
-	}
-	return nil
+// proof is the pooler's side of a conversation in which a client shows that it is who it says. It does no I/O.
+type proof interface {
+	// costly tells whether next would take a millisecond rather than 10 µs: a loop must not wait for that. To hand
+	// over what takes less would cost more than to do it.
+	costly() bool
+	// next takes what the client has answered. It returns what the client is told, and whether it is believed now.
+	next(answer []byte) (reply []byte, proven bool, err error)
 }
 
 // maxAuthMessage is PostgreSQL's limit for messages during authentication (PG_MAX_AUTH_TOKEN_LENGTH), in bytes.
 const maxAuthMessage = 65535
 
-// password reads a message of the type 'p', which carries every kind of proof.
-func (p *packets) password() ([]byte, error) {
-	if err := p.fill(wire.HeaderSize); err != nil {
-		return nil, err
+// cutProof cuts a message of the type 'p', which carries every kind of proof, off b.
+func cutProof(b []byte) (body, rest []byte, err error) {
+	if len(b) < wire.HeaderSize {
+		return nil, b, errShort
 	}
-	size := wire.FrameSize(p.buf)
-	if p.buf[0] != 'p' {
-		return nil, protocolViolation("expected password response, got message type %d", p.buf[0])
+	if b[0] != 'p' {
+		return nil, b, protocolViolation("expected password response, got message type %d", b[0])
 	}
+	size := wire.FrameSize(b)
 	if size < wire.HeaderSize || size > maxAuthMessage {
-		return nil, protocolViolation("invalid password packet size")
+		return nil, b, protocolViolation("invalid password packet size")
 	}
-	if err := p.fill(size); err != nil {
-		return nil, err
+	if len(b) < size {
+		return nil, b, errShort
 	}
-	body := slices.Clone(p.buf[wire.HeaderSize:size])
-	p.buf = p.buf[size:]
-	return body, nil
+	return b[wire.HeaderSize:size:size], b[size:], nil
 }
 
-// prove is the control plane's part of a client's life: a conversation with passwords and costly sums, which a loop
-// must not wait for. It ends with a session on l, or a refusal. early is what the client has sent already.
-func (srv *Server) prove(fd int, start *startup, l *loop.Loop, remote netip.AddrPort, early []byte, now *current) {
-	nc, err := loop.GiveFd(fd)
-	if err != nil {
-		srv.log.Error("client cannot be handed to its login", "error", err)
-		srv.clientLeft()
-		return
+// proving runs f, a proof's costly sums, in a goroutine, when it is its turn (client_login_concurrency). It reports false
+// when the server is stopping.
+func (srv *Server) proving(f func()) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.draining.Load() {
+		return false
 	}
-	if !srv.enterLogin(nc) {
-		_ = nc.Close()
-		srv.clientLeft()
-		return
-	}
-	defer srv.leaveLogin(nc)
-	_ = nc.SetDeadline(time.Now().Add(time.Duration(now.cfg.ClientLoginTimeout)))
-	p := &packets{nc: nc, buf: early}
-	if err := now.credentials.authenticate(p, start.user); err != nil {
-		srv.noteRefusal(remote, err)
-		tellAndClose(nc, err)
-		srv.clientLeft()
-		return
-	}
-	_ = nc.SetDeadline(time.Time{})
-	fd, err = loop.TakeFd(nc)
-	if err != nil {
-		srv.log.Error("client cannot be handed to its loop", "error", err)
-		srv.clientLeft()
-		return
-	}
-	l.Post(func() { srv.admit(start, l, remote, fd, p.buf) })
+	srv.background.Add(1)
+	srv.proofs.Go(func() {
+		defer srv.background.Done()
+		f()
+	})
+	return true
 }
 
-// tellAndClose gives the client a moment to read its refusal: closing with unread input would take it back.
-func tellAndClose(nc net.Conn, err error) {
-	defer func() { _ = nc.Close() }()
-	if isIO(err) {
+// prove asks the client for a proof, with p. The conversation is the loop's and costly sums are not, so that a client
+// takes no goroutine and nobody's place while it thinks, or is silent, or waits for its turn.
+func (g *greeter) prove(p proof, ask, early []byte) {
+	g.proof = p
+	g.stream.Write(ask)
+	g.readProof(early)
+}
+
+// readProof takes one answer of the client off b.
+func (g *greeter) readProof(b []byte) {
+	body, rest, err := cutProof(b)
+	switch {
+	case errors.Is(err, errShort):
+		g.buf = slices.Clone(b)
+		return
+	case err != nil:
+		g.leave(err)
 		return
 	}
-	_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = nc.Write(toErrorResponse("FATAL", err))
-	if half, ok := nc.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-		_ = nc.SetReadDeadline(time.Now().Add(lingerSeconds * time.Second))
-		_, _ = io.CopyN(io.Discard, nc, 64<<10)
+	g.buf = slices.Clone(rest)
+	if !g.proof.costly() {
+		g.judged(g.proof.next(body))
+		return
 	}
+	answer := slices.Clone(body)
+	g.summing = true
+	l := g.loop
+	if !g.srv.proving(func() {
+		if g.gone.Load() {
+			return
+		}
+		reply, proven, err := g.proof.next(answer)
+		l.PostPatient(func() { g.judged(reply, proven, err) })
+	}) {
+		g.leave(errShuttingDown)
+	}
+}
+
+// judged goes on with what has become of the client's answer.
+func (g *greeter) judged(reply []byte, proven bool, err error) {
+	if g.loop == nil {
+		return // it has gone meanwhile
+	}
+	g.summing = false
+	if err != nil {
+		g.leave(err)
+		return
+	}
+	g.stream.Write(reply)
+	early := g.buf
+	g.buf = nil
+	if proven {
+		g.become(early)
+		return
+	}
+	g.stream.Resume()
+	g.readProof(early)
 }
 
 func isIO(err error) bool {

@@ -15,6 +15,7 @@ type Refusal struct {
 	Message string
 	Hint    string
 	Cause   error
+	limit   string // key of the limit on clients that is reached, if it is one
 }
 
 func (r *Refusal) Error() string {
@@ -33,6 +34,8 @@ const (
 	codeConnectionFailure   = "08006"
 	codeFeatureNotSupported = "0A000"
 	codeInvalidValue        = "22023"
+	codeIdleInTransaction   = "25P03"
+	codeTransactionTimeout  = "25P04"
 	codeNoSuchStatement     = "26000"
 	codeInvalidAuth         = "28000"
 	codeInvalidPassword     = "28P01"
@@ -42,6 +45,8 @@ const (
 	codeLimitExceeded       = "53400"
 	codeQueryCanceled       = "57014"
 	codeAdminShutdown       = "57P01"
+	codeIdleSession         = "57P05"
+	codeHookFailed          = "38000" // external_routine_exception
 	codeInternal            = "XX000"
 )
 

@@ -127,6 +127,7 @@ func (s *Session) goOn() {
 
 // relay walks b, which begins where the last call ended, and passes it on. What cannot go on yet is kept.
 func (s *Session) relay(b []byte) {
+	s.hear()
 	switch {
 	case s.parting != nil:
 		return // nothing counts behind the last message
@@ -267,6 +268,9 @@ func (s *Session) admit(frame []byte, part wire.Part) admission {
 		return admitWait
 	case s.lease != nil && (typ == 'P' || typ == 'B' || typ == 'D' || typ == 'C') && s.lease.Conn.Replies.NamesOpen():
 		return admitWait
+	case s.lease != nil && s.awaitsUnnamed(frame):
+		s.choked = true // an error may come that no ReadyForQuery follows
+		return admitWait
 	case s.lease != nil && s.foreign && part == wire.Whole && s.seesForeign(frame):
 		s.changeLease()
 		return admitAgain
@@ -329,15 +333,19 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 		s.part(func() { s.end(EndTerminate) })
 		return false
 	}
-	if s.carry != carryNothing && s.lease.Conn.Replies.Idle() && s.lease.Conn.Status() != 'E' { // with a lease only
+	if s.carry != carryNothing && s.mayCarry() { // with a lease only
 		g.Insert(off, s.takeCarry(nil))
 	}
+	if s.hook == hookGet {
+		g.Insert(off, s.takeHooks(nil))
+	}
 	if s.lease != nil {
-		s.disownUnnamed(g, typ, off, n)
+		s.disownUnnamed(g, typ, off, n, part)
 		if strings.IndexByte("BDESH", typ) < 0 || part != wire.Whole {
 			s.lease.Conn.RecordReplay(nil, sessionstate.Entry{}) // not the kind of sequence that can be sent again
 		}
 	}
+	s.flushed = typ == 'H'
 	switch typ {
 	case 'Q':
 		s.onQuery(g, off, n, part)
@@ -388,10 +396,12 @@ func (s *Session) onQuery(g *wire.Gather, off, n int, part wire.Part) {
 	t := &streamedText
 	if part == wire.Whole {
 		t = s.texts.Get(sessionstate.TextOf(body), c.StdStrings)
-		if refused := s.policy.Refuses(t); refused != 0 {
-			c.Replies.Push(sessionstate.Entry{
+		if refused := s.limits.policy.Refuses(t); refused != 0 {
+			e := sessionstate.Entry{
 				Kind: sessionstate.KindQuery, Action: sessionstate.Replace, Name: refused.String(), Refuse: sessionstate.RefuseState,
-			})
+			}
+			s.queryDropsUnnamed(&e, body, part)
+			c.Replies.Push(e)
 			g.Insert(off, wire.AppendQuery(nil, "EXECUTE "+sessionstate.MissingStatement))
 			g.Skip(off, off+n)
 			return
@@ -401,10 +411,9 @@ func (s *Session) onQuery(g *wire.Gather, off, n int, part wire.Part) {
 			s.guardSequences(g, off)
 		}
 	}
-	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Name: namesEnded(t)})
-	s.unnamed.state = unnamedNone // PostgreSQL drops it at every simple Query
-	c.Unnamed = nil
-	s.pins &^= sessionstate.PinUnnamed
+	e := sessionstate.Entry{Kind: sessionstate.KindQuery, Name: namesEnded(t)}
+	s.queryDropsUnnamed(&e, body, part)
+	c.Replies.Push(e)
 	if part == wire.Head {
 		s.beginLarge(body, largeQuery)
 		return

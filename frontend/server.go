@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 
 	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/gate"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 	"pooler/pool"
@@ -38,22 +40,29 @@ type Server struct {
 	pinned     pinGauges
 	customs    customs
 	texts      map[*loop.Loop]*sessionstate.Texts
+	crews      map[*loop.Loop]*crew
 	interner   sessionstate.Interner
+	kinds      kinds
+	quotas     *quotas
+	alarms     alarms
+	proofs     *gate.Gate // where clients' proofs are looked at
 	statements sessionstate.Statements
 	farewell   farewell
 	clients    atomic.Int64 // connected, logged in or not
 	turn       atomic.Uint32
+	complained atomic.Int64 // when a hook's failure was logged last, in seconds
 	gauges     [phases]atomic.Int64
 	counters   counters
 	draining   atomic.Bool
+	gone       chan struct{} // closed when Shutdown is done
+	reaper     reaper
 
 	greeters greeters // of the first loop, which accepts
 
 	mu         sync.Mutex // guards what is below
 	listeners  []listener
-	ticking    chan struct{}         // closed to end the watch over slow logins
-	connected  map[net.Conn]struct{} // proving who they are, so that shutdown can break them off
-	background sync.WaitGroup        // goroutines of the server
+	ticking    chan struct{}  // closed to end the watches over slow logins and over limits
+	background sync.WaitGroup // goroutines of the server
 }
 
 // listener is one address: the socket, and what accepts on it.
@@ -70,9 +79,14 @@ type current struct {
 
 // New makes a server whose sessions live on loops. It accepts nobody before Listen.
 func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.Logger) (*Server, error) {
-	srv := &Server{log: log, loops: loops, pools: pools, connected: map[net.Conn]struct{}{}, texts: map[*loop.Loop]*sessionstate.Texts{}}
+	srv := &Server{
+		log: log, loops: loops, pools: pools, quotas: newQuotas(), proofs: gate.New(1), texts: map[*loop.Loop]*sessionstate.Texts{},
+		crews: map[*loop.Loop]*crew{}, gone: make(chan struct{}),
+	}
+	epoch := time.Now()
 	for _, l := range loops {
 		srv.texts[l] = &sessionstate.Texts{}
+		srv.crews[l] = &crew{loop: l, epoch: epoch}
 	}
 	if err := srv.Configure(cfg); err != nil {
 		return nil, err
@@ -83,6 +97,9 @@ func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.
 // Configure puts cfg in force for new clients, and for the pools there are. It reads auth_file, and on an error
 // nothing has changed.
 func (srv *Server) Configure(cfg *config.Config) error {
+	if err := checkHooks(cfg); err != nil {
+		return err
+	}
 	cr := &credentials{method: cfg.AuthType, scram: newScramKeys()}
 	if cfg.AuthType != config.AuthTrust {
 		file, err := config.LoadAuthFile(cfg.AuthFile)
@@ -95,10 +112,12 @@ func (srv *Server) Configure(cfg *config.Config) error {
 		cr.file = file
 	}
 	srv.settings.Store(&current{cfg: cfg, credentials: cr})
+	srv.proofs.SetLimit(proofsAtOnce(cfg.ClientLoginConcurrency))
 	srv.keepAlive(cfg.TCP())
 	srv.welcomes.forget()
 	srv.accepted.forget(&srv.statements)
 	srv.pools.Reconfigure(func(k pool.Key) (config.Pool, bool) { return srv.poolConfig(k.Database, k.User) })
+	srv.each((*Session).reconfigure)
 	return nil
 }
 
@@ -128,6 +147,8 @@ func (srv *Server) Listen() error {
 	cfg := srv.settings.Load().cfg
 	srv.ticking = make(chan struct{})
 	srv.background.Go(func() { srv.watchLogins(srv.ticking) })
+	srv.background.Go(func() { srv.reap(srv.ticking) })
+	srv.background.Go(func() { srv.watchLimits(srv.ticking) })
 	for _, addr := range cfg.Listen() {
 		if err := srv.listen("tcp", addr); err != nil {
 			srv.closeListeners()
@@ -219,11 +240,14 @@ func (srv *Server) Addresses() []net.Addr {
 // cancel a statement.
 const unauthenticated = 100
 
-func tooManyClients(limit int) *Refusal {
-	return &Refusal{
-		Code: codeTooManyConnections, Message: "sorry, too many clients already",
-		Hint: fmt.Sprintf("The pooler's limit max_client_conn = %d is reached.", limit),
+// proofsAtOnce is client_login_concurrency. A proof takes its place only while its sums are done, never while its
+// client is awaited. By default half the processors are left to the loops: with as many proofs as processors, a loop
+// waits up to 10 ms for its turn (Go's time slice), and clients that are connected wait with it.
+func proofsAtOnce(configured int) int {
+	if configured > 0 {
+		return configured
 	}
+	return max(1, runtime.GOMAXPROCS(0)/2)
 }
 
 // watchLogins ends logins that take too long.
@@ -236,36 +260,9 @@ func (srv *Server) watchLogins(stop <-chan struct{}) {
 			return
 		case now := <-t.C:
 			srv.loops[0].Post(func() { srv.expireGreeters(now) })
+			srv.watchClients()
 		}
 	}
-}
-
-// proving runs f, a login's conversation, in a goroutine of its own, unless the server is stopping.
-func (srv *Server) proving(f func()) bool {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	if srv.draining.Load() {
-		return false
-	}
-	srv.background.Go(f)
-	return true
-}
-
-// enterLogin has shutdown know of nc. It reports false when the server is stopping.
-func (srv *Server) enterLogin(nc net.Conn) bool {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	if srv.draining.Load() {
-		return false
-	}
-	srv.connected[nc] = struct{}{}
-	return true
-}
-
-func (srv *Server) leaveLogin(nc net.Conn) {
-	srv.mu.Lock()
-	delete(srv.connected, nc)
-	srv.mu.Unlock()
 }
 
 // newSession makes the session that start asks for. It runs on the session's loop.
@@ -283,37 +280,35 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 			Hint: `The pooler's configuration has neither a table for it nor the fallback [databases."*"].`,
 		}
 	}
-	p, err := srv.pools.Join(cfg)
+	who := start.client(remote)
+	limits := srv.resolve(who)
+	counted, refusal := srv.quotas.take(memberOf(who, limits.Class), &limits.Limits, int(srv.clients.Load()))
+	if refusal != nil {
+		return nil, refusal
+	}
+	p, class, err := srv.pools.Join(cfg, limits.Class)
 	if err != nil {
+		srv.quotas.give(counted, &limits.Limits, int(srv.clients.Load()))
 		return nil, err
 	}
-	boundary := cfg.Boundary
-	if start.boundary != config.BoundaryInherit {
-		boundary = start.boundary
-	}
 	s := &Session{
-		srv: srv, loop: l, pool: p, remote: remote, begun: time.Now(), boundary: boundaries[boundary],
-		base: srv.interner.Intern(start.settings), texts: srv.texts[l], check: cfg.StateCheck, policy: policyOf(cfg.StatePolicy),
+		srv: srv, loop: l, pool: p, remote: remote, crew: srv.crews[l], limits: limits, counted: counted,
+		boundary: boundaries[limits.Boundary], base: srv.interner.Intern(start.settings), texts: srv.texts[l],
 		untilSample: uint16(1 + rand.N(sampleEvery)),
 	}
+	s.begun = s.crew.now()
 	s.walker.Limits = clientLimits
 	s.req = pool.Request{
-		Borrower: s, Loop: l, Settings: s.base,
-		Eager: s.boundary == sessionstate.BoundarySession,
+		Borrower: s, Loop: l, Settings: s.base, Class: class, Terms: s.terms(), Login: true,
 	}
 	return s, nil
 }
 
-var boundaries = map[config.Boundary]sessionstate.Boundary{
-	config.BoundaryStatement:   sessionstate.BoundaryStatement,
-	config.BoundaryTransaction: sessionstate.BoundaryTransaction,
-	config.BoundarySession:     sessionstate.BoundarySession,
-}
-
-// noteRefusal counts and logs a client that did not get a session.
-func (srv *Server) noteRefusal(remote netip.AddrPort, err error) {
+// noteRefusal counts and logs a client that did not get a session. start is what it asked for, if that is known.
+func (srv *Server) noteRefusal(remote netip.AddrPort, start *startup, err error) {
 	var refusal *Refusal
 	told := errors.As(err, &refusal)
+	level, args := slog.LevelInfo, []any{"remote", from(remote)}
 	switch {
 	case !told && errors.Is(err, io.EOF):
 		return
@@ -321,10 +316,18 @@ func (srv *Server) noteRefusal(remote netip.AddrPort, err error) {
 		srv.counters.loginTimeouts.Add(1)
 	case told && refusal.Code == codeProtocolViolation, errors.Is(err, io.ErrUnexpectedEOF):
 		srv.counters.malformed.Add(1)
+	case told && refusal.limit != "":
+		level, args = slog.LevelWarn, append(args, "limit", refusal.limit)
+		srv.counters.refusedBy.add(refusal.limit)
+		srv.counters.loginsRefused.Add(1)
 	default:
 		srv.counters.loginsRefused.Add(1)
 	}
-	srv.log.Info("client refused", "remote", from(remote), "error", err)
+	if start != nil {
+		who := start.client(remote)
+		args = append(args, "user", who.User, "database", who.Database, "application_name", truncate(who.Application))
+	}
+	srv.log.Log(context.Background(), level, "client refused", append(args, "error", err)...)
 }
 
 // from names a client's address for people.
@@ -353,13 +356,15 @@ func (srv *Server) Shutdown(ctx context.Context) int {
 	srv.loops[0].Post(srv.dismissGreeters)
 	srv.each((*Session).drain)
 	srv.waitEmpty(ctx)
-	srv.breakOffLogins()
 	broken := srv.sessions.len()
 	srv.each((*Session).leave)
 	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	srv.waitEmpty(end)
 	srv.background.Wait()
+	if first {
+		close(srv.gone)
+	}
 	return broken
 }
 
@@ -404,14 +409,6 @@ func (srv *Server) closeListeners() {
 		})
 		<-closed
 		_ = l.socket.Close()
-	}
-}
-
-func (srv *Server) breakOffLogins() {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	for nc := range srv.connected {
-		_ = nc.SetDeadline(time.Unix(1, 0))
 	}
 }
 

@@ -36,43 +36,48 @@ type Session struct {
 	atBoundary func()                 // to be called when what was run has taken effect
 	pinned     *pinning               // nil: it is not
 	texts      *sessionstate.Texts    // of the loop
-	policy     *sessionstate.Policy   // nil: the default
+	limits     *kind                  // what the configuration says of such a client
+	counted    *cohort                // among the clients that limits count
 	resetting  *sessionstate.Text     // a statement that may set start-up parameters back is running
 	partial    []byte                 // beginning of a frame that is looked at whole
 	pending    []byte                 // whole frames, and perhaps a beginning, that wait for a lease
 	walker     wire.Walker
 	pins       sessionstate.PinSet
-	largeTo    largeTarget // what large's result is for
-	begun      time.Time
+	largeTo    largeTarget   // what large's result is for
+	begun      time.Duration // on the crew's clock
 	remote     netip.AddrPort
+	crew       *crew // of the loop
 
-	id          SessionID
-	secret      [secretSize]byte
-	phase       Phase
-	boundary    sessionstate.Boundary
-	refusing    refusing
-	greeted     bool // the login is complete
-	dropping    bool // the frame being streamed is not passed on
-	choked      bool // what is pending waits until fewer answers are owed
-	halfSent    bool // the frame being streamed has reached the server in part
-	leaving     bool // the pooler stops: the session ends as soon as it is between transactions
-	graceful    bool // the client has said goodbye
-	carryBad    bool // what the conn has in force is not known
-	carry       carrying
-	check       config.StateCheck
-	asking      bool     // PostgreSQL has been asked something that decides how to go on
-	restore     carrying // what a running statement asks for that sets a start-up parameter back
-	errors      uint32   // of the server session, when the doubts began
-	sequence    uint32   // counts values that nextval may have left
-	sequenceAge uint8    // statements since the last
-	foreign     bool     // the server session has parameters that exist for others only
-	wasReset    bool     // RESET or DISCARD ALL has ended well
-	aliases     bool     // two of its names are of the same statement
-	byInsert    bool     // it is an INSERT that pins for currval and lastval
-	tempPath    bool     // search_path names pg_temp, so that what is created may be temporary
-	heldReady   bool     // the client waits for its ReadyForQuery
-	untilSample uint16   // statements until one is audited by chance
-	linger      bool     // the client is owed last words: the socket is closed only when it has had time to read them
+	id           SessionID
+	secret       [secretSize]byte
+	berth        int32  // in the crew
+	transactions uint32 // ended
+	flushed      bool   // the client's last message asks for the answers that are ready
+	phase        Phase
+	boundary     sessionstate.Boundary
+	refusing     refusing
+	greeted      bool // the login is complete
+	dropping     bool // the frame being streamed is not passed on
+	choked       bool // what is pending waits until fewer answers are owed
+	halfSent     bool // the frame being streamed has reached the server in part
+	leaving      bool // the pooler stops: the session ends as soon as it is between transactions
+	graceful     bool // the client has said goodbye
+	carryBad     bool // what the conn has in force is not known
+	carry        carrying
+	asking       bool // PostgreSQL has been asked something that decides how to go on
+	hook         hooking
+	restore      carrying // what a running statement asks for that sets a start-up parameter back
+	errors       uint32   // of the server session, when the doubts began
+	sequence     uint32   // counts values that nextval may have left
+	sequenceAge  uint8    // statements since the last
+	foreign      bool     // the server session has parameters that exist for others only
+	wasReset     bool     // RESET or DISCARD ALL has ended well
+	aliases      bool     // two of its names are of the same statement
+	byInsert     bool     // it is an INSERT that pins for currval and lastval
+	tempPath     bool     // search_path names pg_temp, so that what is created may be temporary
+	heldReady    bool     // the client waits for its ReadyForQuery
+	untilSample  uint16   // statements until one is audited by chance
+	linger       bool     // the client is owed last words: the socket is closed only when it has had time to read them
 }
 
 // clientLimits: what is looked into is shown whole up to 16 KiB (Parse up to 32), larger statements and COPY data
@@ -94,6 +99,7 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 	s.client = client
 	client.SetHandler(s)
 	s.srv.sessions.add(s)
+	s.crew.join(s)
 	s.srv.gauges[s.phase].Add(1)
 	if s.srv.logConnections() {
 		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote))...)
@@ -102,6 +108,7 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 		s.keep(early)
 	}
 	if known := s.srv.welcomes.get(s.pool, s.req.Settings); known != nil {
+		s.req.Login = false
 		s.greet(known)
 		s.enter(PhaseIdle)
 		s.proceed()
@@ -175,6 +182,9 @@ func (s *Session) hold(l *pool.Lease) {
 	case !c.Settings.Equal(s.req.Settings) && (c.Settings.Identity() || s.req.Settings.Identity()):
 		s.asking = true // who the client is must be settled before anything of it is sent
 		c.Write(s.takeCarry(nil))
+	}
+	if s.greeted {
+		s.beginHooks()
 	}
 }
 
@@ -262,7 +272,7 @@ func (s *Session) onCancel() {
 
 // leave ends a session that is between transactions because the pooler stops.
 func (s *Session) leave() {
-	s.endWith(EndShutdown, &Refusal{Code: codeAdminShutdown, Message: "terminating connection due to administrator command"})
+	s.endWith(EndShutdown, errAdministrator)
 }
 
 // drain has the session end as soon as it is between transactions.
@@ -288,8 +298,10 @@ func (s *Session) endWith(reason EndReason, err error) {
 	if !s.greeted {
 		out = append(out, 'R', 0, 0, 0, 8, 0, 0, 0, 0) // PostgreSQL, too, says who you are before it says no
 	}
-	s.client.Write(append(out, toErrorResponse("FATAL", err)...))
-	s.linger = true
+	if s.lease == nil || !s.lease.Conn.MidMessage() { // else the client would take it for a part of that
+		s.client.Write(append(out, toErrorResponse("FATAL", err)...))
+		s.linger = true
+	}
 	var refusal *Refusal
 	if !errors.As(err, &refusal) || refusal.Cause != nil {
 		s.srv.log.Warn("client refused", s.logArgs("error", err)...)
@@ -301,6 +313,9 @@ func (s *Session) endWith(reason EndReason, err error) {
 func (s *Session) end(reason EndReason) {
 	if s.phase == PhaseClosed {
 		return
+	}
+	if reason == EndClientGone {
+		s.noteVanished()
 	}
 	if s.phase == PhaseWaiting {
 		s.pool.Withdraw(&s.req)
@@ -316,12 +331,14 @@ func (s *Session) end(reason EndReason) {
 	s.partial, s.pending, s.unnamed, s.doubts = nil, nil, unnamedStatement{}, nil
 	s.srv.farewell.close(s.client, s.linger)
 	s.srv.sessions.remove(s)
+	s.crew.leave(s)
 	s.srv.gauges[PhaseClosed].Add(-1)
 	s.srv.clientLeft()
+	s.srv.quotas.give(s.counted, &s.limits.Limits, int(s.srv.clients.Load()))
 	s.pool.Leave(&s.req)
 	s.srv.counters.ends[reason].Add(1)
 	if s.srv.logDisconnections() {
-		s.srv.log.Info("session ended", s.logArgs("reason", reason.String(), "duration", time.Since(s.begun).Round(time.Millisecond).String())...)
+		s.srv.log.Info("session ended", s.logArgs("reason", reason.String(), "duration", (s.crew.now()-s.begun).Round(time.Millisecond).String())...)
 	}
 }
 
@@ -343,7 +360,12 @@ func (s *Session) giveBack(l *pool.Lease) {
 		c.Retire(backend.RetireUnresettable)
 		return
 	}
-	l.Reclaim(dirty, cancel, s.halfSent)
+	left := backend.Leftovers{Dirty: dirty, Cancel: cancel, HalfSent: s.halfSent, HookBad: s.limits.HookFailure != config.HookIgnore}
+	if s.hook == hookOwed {
+		left.Hooks = s.releaseHooks(c)
+		left.Dirty = left.Dirty || len(left.Hooks) > 0 // whatever they leave
+	}
+	l.Reclaim(left)
 }
 
 // OnPanic implements loop.Handler.

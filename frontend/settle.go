@@ -71,6 +71,9 @@ func (s *Session) OnReady(dst []byte, status byte) ([]byte, bool) {
 		}
 		s.restore = carryNothing
 	}
+	if status == 'I' {
+		s.transactions++
+	}
 	if status == 'I' && s.atBoundary != nil {
 		s.atBoundary()
 		s.atBoundary = nil
@@ -85,7 +88,7 @@ func (s *Session) mayDiscard() bool {
 	if s.doubts != nil {
 		left |= s.doubts.Kinds
 	}
-	return left != 0 && (s.boundary == sessionstate.BoundaryTransaction || left&s.policy.Discarding() != 0)
+	return left != 0 && (s.boundary == sessionstate.BoundaryTransaction || left&s.limits.policy.Discarding() != 0)
 }
 
 // sayReady gives the client the ReadyForQuery that was held back.
@@ -98,6 +101,7 @@ func (s *Session) sayReady() {
 
 // OnSettled implements backend.Borrower: the server owes nothing, and here alone the session may give it up.
 func (s *Session) OnSettled() {
+	s.notOverdue()
 	if s.parting != nil {
 		s.parting()
 		return
@@ -106,6 +110,18 @@ func (s *Session) OnSettled() {
 		now := s.lease.Conn.Reported(&s.srv.interner)
 		s.srv.welcomes.put(s.pool, s.req.Settings, now)
 		s.greet(now)
+	}
+	if s.hooksSettled() {
+		return
+	}
+	if s.req.Login {
+		s.req.Login = false
+		if len(s.pending) > 0 || s.boundary == sessionstate.BoundarySession {
+			s.pool.Keep(s.lease, &s.req)
+			if s.beginHooks(); s.asking {
+				return
+			}
+		}
 	}
 	s.decide()
 }
@@ -118,8 +134,8 @@ func (s *Session) decide() {
 	}
 	switch sessionstate.Decide(sessionstate.Facts{
 		Idle: c.Idle() && !s.halfSent, Status: c.Status(), Boundary: s.boundary, Pins: s.pins,
-		Fenced: c.Cancelling(), More: len(s.pending) > 0, Tainted: c.Unsure(), Doubts: s.doubts != nil,
-		Discards: s.policy.Discarding(),
+		Fenced: c.Cancelling(), More: len(s.pending) > 0 && s.hook != hookDone, Tainted: c.Unsure(), Doubts: s.doubts != nil,
+		Discards: s.limits.policy.Discarding(),
 	}) {
 	case sessionstate.Keep:
 		s.keepLease()
@@ -128,11 +144,23 @@ func (s *Session) decide() {
 		s.audit()
 		return
 	case sessionstate.Release:
+		if s.releaseHook() {
+			return
+		}
+		if s.spoilt() {
+			l := s.letGo()
+			l.Conn.Lend(nil)
+			l.Conn.Retire(backend.RetireHook)
+			break
+		}
 		if s.pins != 0 { // a large unnamed statement, which has no place beyond a transaction boundary
 			s.pins, s.unnamed.state = 0, unnamedNone
 		}
 		s.letGo().Release()
 	case sessionstate.Clean:
+		if s.releaseHook() {
+			return
+		}
 		s.discard()
 	case sessionstate.Retire:
 		l := s.letGo()
@@ -146,6 +174,9 @@ func (s *Session) decide() {
 // keepLease goes on with a server session that does not leave its client.
 func (s *Session) keepLease() {
 	c := s.lease.Conn
+	if s.hook == hookDone { // on_release has left something that keeps it
+		s.hook = hookOwed
+	}
 	s.sayReady()
 	if len(s.pending) > 0 && !s.fenced() {
 		// It waited for answers, see Replies.NamesOpen.
@@ -163,6 +194,9 @@ func (s *Session) discard() {
 	if lost&settingsPins != 0 {
 		s.req.Settings = s.base
 	}
+	if lost&sessionstate.PinUnnamed != 0 {
+		s.unnamed.state = unnamedNone
+	}
 	s.pins = 0
 	s.notePins("")
 	l := s.letGo()
@@ -171,7 +205,7 @@ func (s *Session) discard() {
 		l.Conn.Lend(nil)
 		l.Conn.Retire(backend.RetireUnresettable)
 	} else {
-		l.Reclaim(true, false, false)
+		l.Reclaim(backend.Leftovers{Dirty: true})
 	}
 	s.client.Write(wire.AppendError(nil, 'N', "NOTICE", "01000",
 		"the pooler has discarded session state at the end of the transaction: "+strings.ReplaceAll(lost.String(), "_", " "),
@@ -181,7 +215,7 @@ func (s *Session) discard() {
 // letGo ends the session's hold on its lease, which the caller then gives back.
 func (s *Session) letGo() *pool.Lease {
 	l := s.lease
-	s.lease, s.carry, s.restore = nil, carryNothing, carryNothing
+	s.lease, s.carry, s.restore, s.hook = nil, carryNothing, carryNothing, hookNone
 	s.enter(PhaseIdle)
 	return l
 }
@@ -189,6 +223,7 @@ func (s *Session) letGo() *pool.Lease {
 // OnCancelConfirmed implements backend.Borrower.
 func (s *Session) OnCancelConfirmed() {
 	if s.phase == PhaseActive {
+		s.notOverdue()
 		s.proceedWithLease()
 	}
 }
@@ -199,7 +234,7 @@ func (s *Session) OnServerLost(reason backend.RetireReason) {
 	c := s.lease.Conn
 	depends := !c.Replies.Idle() || c.Status() != 'I' || s.pins != 0 || s.doubts != nil || s.halfSent || !s.greeted ||
 		s.boundary == sessionstate.BoundarySession
-	s.lease, s.carry, s.asking = nil, carryNothing, false
+	s.lease, s.carry, s.asking, s.hook = nil, carryNothing, false, hookNone
 	s.enter(PhaseIdle)
 	switch {
 	case !depends:
@@ -212,7 +247,7 @@ func (s *Session) OnServerLost(reason backend.RetireReason) {
 	}
 	s.endWith(EndServerLost, &Refusal{
 		Code:    codeConnectionFailure,
-		Message: "the server session was lost",
+		Message: lossOf(c),
 		Hint:    "PostgreSQL closed it or cannot be reached (" + reason.String() + "). Whether the last statement took effect is not known; connect again.",
 	})
 }

@@ -1,9 +1,11 @@
 package frontend
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -32,6 +34,8 @@ type startup struct {
 	user, database string
 	settings       []sessionstate.Setting // run-time parameters, by lower-case name
 	boundary       config.Boundary        // BoundaryInherit: not chosen
+	class          string                 // "": not chosen
+	purity         config.Purity          // PurityInherit: not chosen
 	minor          uint16                 // of the protocol version asked for
 	unknownOptions []string               // _pq_. options, all of which are unknown
 }
@@ -129,16 +133,8 @@ func (st *startup) parameter(name, value string) error {
 // set takes note of one run-time parameter; the last value counts.
 func (st *startup) set(name, value string) error {
 	name = strings.ToLower(name)
-	if name == "pool_boundary" {
-		b, err := config.ParseBoundary(value)
-		if err != nil {
-			return &Refusal{
-				Code: codeInvalidValue, Message: fmt.Sprintf("invalid value for parameter \"pool_boundary\": %q", value),
-				Hint: "Available values: statement, transaction, session.",
-			}
-		}
-		st.boundary = b
-		return nil
+	if choose, own := poolParameters[name]; own {
+		return choose(st, value)
 	}
 	i := slices.IndexFunc(st.settings, func(s sessionstate.Setting) bool { return s.Name == name })
 	if i < 0 {
@@ -150,6 +146,33 @@ func (st *startup) set(name, value string) error {
 	}
 	st.settings[i].Value = value
 	return nil
+}
+
+// poolParameters are those by which a client chooses how it is pooled. PostgreSQL does not hear of them.
+var poolParameters = map[string]func(*startup, string) error{
+	"pool_boundary": func(st *startup, value string) (err error) {
+		if st.boundary, err = config.ParseBoundary(value); err != nil {
+			return invalidParameter("pool_boundary", value, "Available values: statement, transaction, session.")
+		}
+		return nil
+	},
+	"pool_purity": func(st *startup, value string) (err error) {
+		if st.purity, err = config.ParsePurity(value); err != nil {
+			return invalidParameter("pool_purity", value, "Available values: self, new.")
+		}
+		return nil
+	},
+	"pool_connection_class": func(st *startup, value string) error {
+		if err := config.CheckClass(value); err != nil {
+			return invalidParameter("pool_connection_class", value, err.Error())
+		}
+		st.class = value
+		return nil
+	},
+}
+
+func invalidParameter(name, value, hint string) *Refusal {
+	return &Refusal{Code: codeInvalidValue, Message: fmt.Sprintf("invalid value for parameter %q: %q", name, value), Hint: hint}
 }
 
 // mergeDateStyle is what value means behind old: without a word for the order of day, month and year it leaves that as
@@ -181,21 +204,34 @@ func (st *startup) finish(options string) error {
 	if st.database == "" {
 		st.database = st.user
 	}
-	explicit := st.settings
+	explicit := *st
 	st.settings = nil
-	chosen := st.boundary
 	if err := st.parseOptions(options); err != nil {
 		return err
 	}
-	for _, s := range explicit {
+	for _, s := range explicit.settings {
 		if err := st.set(s.Name, s.Value); err != nil {
 			return err
 		}
 	}
-	if chosen != config.BoundaryInherit {
-		st.boundary = chosen
-	}
+	st.boundary = cmp.Or(explicit.boundary, st.boundary)
+	st.purity = cmp.Or(explicit.purity, st.purity)
+	st.class = cmp.Or(explicit.class, st.class)
 	return nil
+}
+
+// client is who asks, as the configuration's rules see it.
+func (st *startup) client(remote netip.AddrPort) config.Client {
+	who := config.Client{
+		Database: st.database, User: st.user, Source: remote.Addr(),
+		Class: st.class, Purity: st.purity, Boundary: st.boundary,
+	}
+	for _, s := range st.settings {
+		if s.Name == "application_name" {
+			who.Application = s.Value
+		}
+	}
+	return who
 }
 
 // parseOptions reads the switches of the options parameter: -c name=value and --name=value, with white space escaped

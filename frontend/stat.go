@@ -11,7 +11,22 @@ type counters struct {
 	cancels, cancelsUnknown              atomic.Uint64
 	carries, prepares                    atomic.Uint64
 	audits, hidden, leaks, pins          atomic.Uint64
+	hookFailures                         atomic.Uint64
+	queryTimeouts                        atomic.Uint64
 	ends                                 [endReasons]atomic.Uint64
+	lost                                 lostPeers
+	refusedBy                            refusedBy
+}
+
+// refusedBy counts refused clients by the limit that was reached.
+type refusedBy [quotaKinds]atomic.Uint64
+
+func (r *refusedBy) add(limit string) {
+	for k := range quotaKinds {
+		if k.String() == limit {
+			r[k].Add(1)
+		}
+	}
 }
 
 // Stat is a snapshot of the clients' side.
@@ -23,6 +38,7 @@ type Stat struct {
 	Malformed       uint64            // of those, that did not speak the protocol
 	Logins          uint64            // completed
 	LoginsRefused   uint64            // wrong password, no such database, no room
+	RefusedByLimit  map[string]uint64 // of those, by the limit on clients that was reached
 	LoginTimeouts   uint64            // client_login_timeout
 	RequestsRefused uint64            // no server session to be had in time, or cancelled in the queue
 	Cancels         uint64            // cancel requests with a right key
@@ -33,8 +49,11 @@ type Stat struct {
 	HiddenState     uint64            // times that state was found which no statement's text shows
 	Leaks           uint64            // of those, on a server session that others had used: contained
 	Pins            uint64            // times that a server session was pinned to its client
+	HookFailures    uint64            // calls of on_get, on_release or state callbacks that failed
+	QueryTimeouts   uint64            // statements cancelled because of query_timeout
 	Pinned          map[string]int64  // sessions that are pinned now, by reason
 	Ends            map[string]uint64 // sessions ended, by reason
+	Lost            map[string]uint64 // clients gone without a goodbye, by how that was noticed
 }
 
 // Stat takes a snapshot.
@@ -47,10 +66,16 @@ func (srv *Server) Stat() Stat {
 		RequestsRefused: c.refused.Load(), Cancels: c.cancels.Load(), CancelsUnknown: c.cancelsUnknown.Load(),
 		Carries: c.carries.Load(), Prepares: c.prepares.Load(),
 		Audits: c.audits.Load(), HiddenState: c.hidden.Load(), Leaks: c.leaks.Load(), Pins: c.pins.Load(),
-		Pinned: srv.pinned.stat(),
+		HookFailures: c.hookFailures.Load(),
+		Pinned:       srv.pinned.stat(), Lost: c.lost.stat(),
 	}
+	st.QueryTimeouts = c.queryTimeouts.Load()
 	for p := range PhaseClosed {
 		st.Sessions[p.String()] = srv.gauges[p].Load()
+	}
+	st.RefusedByLimit = map[string]uint64{}
+	for k := range quotaKinds {
+		st.RefusedByLimit[k.String()] = c.refusedBy[k].Load()
 	}
 	for r := range endReasons {
 		st.Ends[r.String()] = c.ends[r].Load()

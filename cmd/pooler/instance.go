@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -34,6 +35,7 @@ type instance struct {
 func start(cfg *config.Config, log *slog.Logger) (_ *instance, err error) {
 	tuneMemory()
 	raiseFileLimit(cfg, log)
+	growFileTable(cfg)
 	in := &instance{log: log}
 	defer func() {
 		if err != nil {
@@ -117,5 +119,18 @@ func raiseFileLimit(cfg *config.Config, log *slog.Logger) {
 	if err != nil || limit.Cur < want {
 		log.Warn("the limit on open files is too low for max_client_conn",
 			"limit", limit.Cur, "wanted", want, "hint", "raise it (ulimit -n, LimitNOFILE) or lower max_client_conn", "error", errors.Join(err))
+	}
+}
+
+// growFileTable has the kernel make room for all the clients' descriptors now. It would double its table while they
+// come, and in a process with threads each time takes 5 to 15 ms, in which the loop that accepts stands still.
+func growFileTable(cfg *config.Config) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return
+	}
+	last := min(uint64(cfg.MaxClientConn)+1000, limit.Cur) - 1
+	if fd, err := unix.FcntlInt(os.Stderr.Fd(), unix.F_DUPFD_CLOEXEC, int(last)); err == nil {
+		_ = unix.Close(fd)
 	}
 }

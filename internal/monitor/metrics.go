@@ -17,7 +17,10 @@ type (
 	// Clients is the frontend.
 	Clients interface{ Stat() frontend.Stat }
 	// Pools is the pool manager.
-	Pools interface{ Stats() []pool.Stat }
+	Pools interface {
+		Stats() []pool.Stat
+		Lost() map[string]uint64
+	}
 	// Loop is an event loop.
 	Loop interface{ Panics() uint64 }
 )
@@ -57,6 +60,7 @@ var (
 	clientsMalformed  = desc("client_connections_malformed_total", "Connections that did not speak PostgreSQL's protocol.")
 	logins            = desc("logins_total", "Logins completed.")
 	loginsRefused     = desc("logins_refused_total", "Logins refused: wrong password, no such database, no room.")
+	refusedByLimit    = desc("clients_refused_total", "Logins refused because a limit on clients was reached, by limit.", "limit")
 	loginTimeouts     = desc("login_timeouts_total", "Logins not completed within client_login_timeout.")
 	requestsRefused   = desc("requests_refused_total", "Requests answered with an error because no server session was to be had.")
 	cancels           = desc("cancel_requests_total", "Cancel requests, by whether their key was right.", "state")
@@ -67,7 +71,9 @@ var (
 	leaks             = desc("leaks_total", "Times that state of unknown origin was found on a server session, which was replaced.")
 	pins              = desc("pins_total", "Times that a server session was pinned to its client.")
 	pinned            = desc("pinned_sessions", "Clients whose server session is pinned to them, by reason; with several reasons, under each.", "reason")
+	queryTimeouts     = desc("query_timeouts_total", "Statements cancelled because of query_timeout.")
 	sessionEnds       = desc("client_sessions_ended_total", "Sessions ended, by reason.", "reason")
+	peersLost         = desc("peers_lost_total", "Connections that came to an end without a goodbye, by whose and by how that was noticed.", "side", "noticed")
 	panics            = desc("panics_total", "Bugs that ended one session each.")
 
 	poolSize      = desc("pool_size", "Limit on server sessions.", "database", "user")
@@ -113,6 +119,9 @@ func (c *collector) collectClients(out chan<- prometheus.Metric) {
 	counter(out, clientsMalformed, s.Malformed)
 	counter(out, logins, s.Logins)
 	counter(out, loginsRefused, s.LoginsRefused)
+	for limit, n := range s.RefusedByLimit {
+		counter(out, refusedByLimit, n, limit)
+	}
 	counter(out, loginTimeouts, s.LoginTimeouts)
 	counter(out, requestsRefused, s.RequestsRefused)
 	counter(out, cancels, s.Cancels, "known")
@@ -123,11 +132,18 @@ func (c *collector) collectClients(out chan<- prometheus.Metric) {
 	counter(out, hidden, s.HiddenState)
 	counter(out, leaks, s.Leaks)
 	counter(out, pins, s.Pins)
+	counter(out, queryTimeouts, s.QueryTimeouts)
 	for reason, n := range s.Pinned {
 		gauge(out, pinned, float64(n), reason)
 	}
 	for reason, n := range s.Ends {
 		counter(out, sessionEnds, n, reason)
+	}
+	for noticed, n := range s.Lost {
+		counter(out, peersLost, n, "client", noticed)
+	}
+	for noticed, n := range c.pools.Lost() {
+		counter(out, peersLost, n, "server", noticed)
 	}
 	var sum uint64
 	for _, l := range c.loops {

@@ -21,9 +21,11 @@ func (fixed) Stat() frontend.Stat {
 func (fixed) Stats() []pool.Stat {
 	return []pool.Stat{{
 		Database: "shop", User: "anna", Size: 10, Idle: 1, Active: 2, Waiting: 3, LongestWait: 1500 * time.Millisecond,
-		Requests: 40, Hits: 30, Retired: map[backend.RetireReason]uint64{backend.RetireLost: 4},
+		Use: pool.Use{Requests: 40, Hits: 30}, Retired: map[backend.RetireReason]uint64{backend.RetireLost: 4},
 	}}
 }
+
+func (fixed) Lost() map[string]uint64 { return map[string]uint64{"keepalive": 3} }
 
 func (fixed) Panics() uint64 { return 0 }
 
