@@ -130,7 +130,8 @@ func (l *Loop) run() {
 	defer close(l.done)
 	for !l.stopped {
 		patient := len(l.later) > 0
-		for _, ev := range l.events[:l.wait()] {
+		events := l.events[:l.wait()]
+		for _, ev := range events {
 			if int(ev.Fd) == l.wake {
 				var b [8]byte
 				_, _ = unix.Read(l.wake, b[:])
@@ -140,7 +141,7 @@ func (l *Loop) run() {
 				patient = true
 				continue
 			}
-			if s := l.streams[ev.Fd]; s != nil {
+			if s := l.streams[ev.Fd]; s != nil && (len(events) < crowd || !s.yield(ev.Events)) {
 				l.dispatch(s, ev.Events)
 			}
 		}

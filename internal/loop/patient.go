@@ -54,6 +54,15 @@ func (s *Stream) epoll() int {
 	return s.loop.epoll
 }
 
+// crowd is how many streams are ready at once before those whose peers have hung up give way to the others: thousands
+// of clients that leave together must not stand before one that stays.
+const crowd = eventsPerWait / 2
+
+// yield makes the stream a patient one if its peer has hung up, and reports whether it is one now.
+func (s *Stream) yield(events uint32) bool {
+	return events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 && !s.patient && s.SetPatient(true) == nil
+}
+
 // PostPatient is Post for what may wait for its turn with the patient streams.
 func (l *Loop) PostPatient(f func()) {
 	l.Post(func() { l.later = append(l.later, f) })

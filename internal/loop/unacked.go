@@ -70,12 +70,18 @@ func (s *Stream) settled() {
 	s.watched = 0
 }
 
+// looksPerTurn bounds how many are looked at before others get their turn: each takes about 1 µs.
+const looksPerTurn = 64
+
 // lookAround looks at all that have something unacknowledged.
-func (l *Loop) lookAround() {
-	l.looking = false
+func (l *Loop) lookAround() { l.lookBelow(len(l.unacked)) }
+
+// lookBelow looks at those before the place end, in portions, from the last to the first: settled moves the last one up.
+func (l *Loop) lookBelow(end int) {
 	now := time.Now()
 	var dead []*Stream
-	for i := len(l.unacked) - 1; i >= 0; i-- { // backwards: settled moves the last one up
+	i := min(end, len(l.unacked)) - 1
+	for n := 0; i >= 0 && n < looksPerTurn; i, n = i-1, n+1 {
 		switch l.unacked[i].judge(now) {
 		case peerSettled:
 			l.unacked[i].stream.settled()
@@ -84,9 +90,13 @@ func (l *Loop) lookAround() {
 		case peerSlow:
 		}
 	}
-	if len(l.unacked) > 0 && !l.looking {
-		l.looking = true
+	switch {
+	case i >= 0:
+		l.Post(func() { l.lookBelow(i + 1) })
+	case len(l.unacked) > 0:
 		l.look.Reset(unackedEvery)
+	default:
+		l.looking = false
 	}
 	for _, s := range dead {
 		l.declareDead(s)
