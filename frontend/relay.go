@@ -266,9 +266,7 @@ func (s *Session) admit(frame []byte, part wire.Part) admission {
 	case s.lease != nil && s.lease.Conn.Replies.Len() >= maxOwed:
 		s.choked = true
 		return admitWait
-	case s.lease != nil && (typ == 'P' || typ == 'B' || typ == 'D' || typ == 'C') && s.lease.Conn.Replies.NamesOpen():
-		return admitWait
-	case s.lease != nil && s.awaitsUnnamed(frame):
+	case s.lease != nil && ((typ == 'P' || typ == 'B' || typ == 'D' || typ == 'C') && s.lease.Conn.Replies.NamesOpen() || s.awaitsUnnamed(frame)):
 		s.choked = true // an error may come that no ReadyForQuery follows
 		return admitWait
 	case s.lease != nil && s.foreign && part == wire.Whole && s.seesForeign(frame):

@@ -219,6 +219,9 @@ func failureScript() []transcript.Group {
 		group("a name closed and made again in a sequence that fails", synced(parse("cm", "SELECT 'first'")), synced(bind("", "nope"), closing('S', "cm"), parse("cm", "SELECT 'second'")), synced(bind("", "cm"), execute("", 0)), synced(closing('S', "cm"), parse("cm", "SELECT 'third'"), bind("", "nope")), synced(bind("", "cm"), execute("", 0)), synced(closing('S', "cm"))),
 		group("a duplicate name in a sequence", synced(parse("du", "SELECT 1"), parse("du", "SELECT 2"), parse("du2", "SELECT 3")), synced(bind("", "du"), execute("", 0)), synced(bind("", "du2")), synced(closing('S', "du"))),
 		free("messages while the server skips to Sync", flushed('E', bind("", "nope")), ready(1, parse("sk", "SELECT 1"), execute("", 0), &pgproto3.Query{String: "SELECT 'skipped'"}, copyData("x"), copyDone(), call(1397, int4(-1)), syncMsg()), synced(bind("", "sk"))),
+		free("a Query and a Parse behind a Bind that fails, in one go",
+			ready(1, parse("late", "SELECT 1"), bind("", "no such statement"), &pgproto3.Query{String: "SELECT 2"}, parse("later", "SELECT 3"), syncMsg()),
+			synced(closing('S', "late"), closing('S', "later"))),
 		free("a Query is skipped like the rest", ready(1, bind("", "nope"), &pgproto3.Query{String: "SELECT 'skipped'"}, syncMsg()), ready(2, bind("", "nope"), &pgproto3.Query{String: "SELECT 'skipped'"}, syncMsg(), &pgproto3.Query{String: "SELECT 'not skipped'"})),
 	}
 }
