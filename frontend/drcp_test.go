@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"pooler/internal/pgtest"
 )
 
@@ -105,5 +107,23 @@ func TestC6IdleClientsOfManyDatabases(t *testing.T) {
 				t.Errorf("%d clients are connected", n)
 			}
 		})
+	}
+}
+
+// B2: clients that come, ask once and go, one after the other, do not make server sessions come and go.
+func TestB2ClientChurnIsNotServerChurn(t *testing.T) {
+	t.Parallel()
+	db := postgres.Server(t).CreateDatabase(t)
+	p := startPooler(t)
+	begun := map[string]int{}
+	for range 50 {
+		c := newRaw(t, p, db)
+		begun[c.query("SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()").only()]++
+		c.send(&pgproto3.Terminate{})
+		_ = c.nc.Close()
+		eventually(t, patience, "the client has gone", func() bool { return p.Front.Stat().Clients == 0 })
+	}
+	if s := onlyPool(t, p); len(begun) != 1 || s.Requests != 50 || s.Hits != 49 {
+		t.Errorf("%d server sessions served %d requests, %d of them hits; want 1, 50, 49", len(begun), s.Requests, s.Hits)
 	}
 }

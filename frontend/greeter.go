@@ -50,7 +50,7 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 		closeFd(fd)
 		return
 	}
-	spreadProbes(fd, remote, cfg.TCP())
+	srv.spreadProbes(fd, remote, cfg.TCP())
 	now := time.Now()
 	g := &greeter{srv: srv, loop: l, remote: remote, since: now, deadline: now.Add(time.Duration(cfg.ClientLoginTimeout))}
 	g.stream = l.AttachUnwatched(fd, g)

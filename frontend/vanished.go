@@ -72,7 +72,7 @@ func (s *Session) retune() {
 	tcp := s.srv.settings.Load().cfg.TCP()
 	if err := s.client.Retune(func(fd int) error {
 		err := backend.TuneSocket(fd, tcp)
-		spreadProbes(fd, s.remote, tcp)
+		s.srv.spreadProbes(fd, s.remote, tcp)
 		return err
 	}); err != nil {
 		s.srv.log.Warn("keepalive is not set for a client", s.logArgs("error", err)...)
@@ -82,17 +82,21 @@ func (s *Session) retune() {
 // spreadProbes keeps the kernel from probing thousands of clients that came together at one instant: it would lose
 // probes, and each time those of the same clients. Of 10,000 idle clients on the loopback device, whose queue takes
 // 1,000 packets (net.core.netdev_max_backlog), 2,900 were given up for dead after 25 s. Clients on this machine cannot
-// vanish without a word, so they are not probed; others are, up to two fifths sooner than the configuration says.
-func spreadProbes(fd int, remote netip.AddrPort, tcp config.TCP) {
+// vanish without a word, so when there are many they are not probed; others are, up to two fifths sooner than the
+// configuration says.
+func (srv *Server) spreadProbes(fd int, remote netip.AddrPort, tcp config.TCP) {
 	switch {
 	case !remote.IsValid() || !tcp.Keepalive: // invalid: a Unix socket
-	case isHere(fd, remote.Addr()):
+	case srv.clients.Load() > probedHere && isHere(fd, remote.Addr()):
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 	default:
 		idle := int(tcp.Idle / time.Second)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, idle-rand.N(idle*2/5+1))
 	}
 }
+
+// probedHere is how many clients there may be for those on this machine to be probed, too: half of what the queue takes.
+const probedHere = 500
 
 // isHere tells whether the peer of fd is on this machine, and in this network namespace.
 func isHere(fd int, peer netip.Addr) bool {
