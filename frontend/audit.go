@@ -138,7 +138,7 @@ func (s *Session) noteRun(name string, text []byte) {
 	if st := s.names[name]; st != nil {
 		executed = st.Text
 	} else if sql, ok := s.sqlNames.Value(name); ok {
-		executed = s.texts.Get([]byte(sql), s.lease.Conn.StdStrings)
+		executed = s.crew.texts.Get([]byte(sql), s.lease.Conn.StdStrings)
 	}
 	if executed == nil || executed.Effects&sessionstate.EffectExecute != 0 { // of another, or of itself
 		s.doubt(text).RaiseAll()

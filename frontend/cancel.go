@@ -107,7 +107,7 @@ func (srv *Server) cancel(key cancelKey, taken func()) {
 		return
 	}
 	srv.counters.cancels.Add(1)
-	s.loop.Post(func() {
+	s.req.Loop.Post(func() {
 		s.onCancel()
 		taken()
 	})

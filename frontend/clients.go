@@ -38,7 +38,7 @@ func (b *berth) info(epoch time.Time) ClientInfo {
 	s := b.session
 	info := ClientInfo{
 		ID: s.id, User: s.pool.Key.User, Database: s.pool.Key.Database, Class: s.limits.Class, Application: s.application(),
-		Remote: s.remote, State: b.does.String(), Since: epoch.Add(b.since), Connected: epoch.Add(s.begun),
+		Remote: s.remote(), State: b.does.String(), Since: epoch.Add(b.since), Connected: epoch.Add(s.begun),
 	}
 	if b.open {
 		info.Transaction = epoch.Add(b.begun)
@@ -59,12 +59,12 @@ func (srv *Server) Kill(id SessionID, by string) bool {
 	if s == nil {
 		return false
 	}
-	s.loop.Post(func() {
+	s.req.Loop.Post(func() {
 		if s.phase == PhaseClosed {
 			return
 		}
 		s.srv.log.Info("client ended by an administrator", s.logArgs(
-			"application_name", s.application(), "remote", from(s.remote), "by", by, "transaction_open", s.inTransaction())...)
+			"application_name", s.application(), "remote", from(s.remote()), "by", by, "transaction_open", s.inTransaction())...)
 		s.endWith(EndKilled, errAdministrator)
 	})
 	return true

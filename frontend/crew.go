@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pooler/internal/loop"
+	"pooler/internal/sessionstate"
 )
 
 // activity is what a session does, as time limits, the reaper and views see it.
@@ -79,6 +80,7 @@ func (s *Session) unread() bool {
 // lookEvery: time limits need no timer of each client, and how long something lasts is known from one look to the next.
 type crew struct {
 	loop    *loop.Loop
+	texts   sessionstate.Texts
 	epoch   time.Time
 	berths  []berth
 	members atomic.Int32

@@ -759,7 +759,7 @@ func (p *testPooler) clientOptions() [][5]int {
 	var all [][5]int
 	for _, s := range p.Front.sessions.all() {
 		got := make(chan [5]int)
-		s.loop.Post(func() {
+		s.req.Loop.Post(func() {
 			var o [5]int
 			for i, at := range [5][2]int{
 				{unix.SOL_SOCKET, unix.SO_KEEPALIVE},

@@ -73,7 +73,7 @@ func (s *Session) takeHooks(dst []byte) []byte {
 func (s *Session) callHooks(dst []byte, list []string) []byte {
 	for _, sql := range list {
 		dst = s.inject(dst, sql, sessionstate.Hook)
-		s.note(s.texts.Get([]byte(sql), s.lease.Conn.StdStrings), []byte(sql))
+		s.note(s.crew.texts.Get([]byte(sql), s.lease.Conn.StdStrings), []byte(sql))
 	}
 	return dst
 }

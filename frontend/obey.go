@@ -12,14 +12,15 @@ import (
 type kind struct {
 	config.Session
 	policy   *sessionstate.Policy // nil: the default
-	purity   config.Purity        // chosen, as is boundary
+	terms    pool.Terms
+	purity   config.Purity // chosen, as is boundary
 	boundary config.Boundary
 }
 
 // kinds keeps one copy of each kind, since thousands of sessions are of the same. Any goroutine may use it.
 type kinds struct {
 	mu  sync.Mutex
-	all map[kind]*kind // without policy
+	all map[kind]*kind // without policy and terms
 }
 
 // resolve is what the configuration says of such a client.
@@ -34,6 +35,10 @@ func (srv *Server) resolve(who config.Client) *kind {
 		}
 		bare := k
 		k.policy = policyOf(k.StatePolicy)
+		k.terms = pool.Terms{
+			Eager: k.Boundary == config.BoundarySession, New: k.Purity == config.PurityNew,
+			Wait: k.QueryWaitTimeout, Notify: k.QueryWaitNotify,
+		}
 		kept = &k
 		srv.kinds.all[bare] = kept
 	}
@@ -43,15 +48,6 @@ func (srv *Server) resolve(who config.Client) *kind {
 // maxKinds bounds what is kept: clients choose the names of their classes.
 const maxKinds = 10_000
 
-// terms is how the session wants to be served by its pool.
-func (s *Session) terms() pool.Terms {
-	return pool.Terms{
-		Eager: s.boundary == sessionstate.BoundarySession,
-		New:   s.limits.Purity == config.PurityNew,
-		Wait:  s.limits.QueryWaitTimeout, Notify: s.limits.QueryWaitNotify,
-	}
-}
-
 // reconfigure puts a new configuration in force for a session that is connected. While it holds a server session its
 // boundary stays: what it has left there was judged by that.
 func (s *Session) reconfigure() {
@@ -59,7 +55,7 @@ func (s *Session) reconfigure() {
 		return
 	}
 	who := config.Client{
-		Database: s.pool.Key.Database, User: s.pool.Key.User, Source: s.remote.Addr(),
+		Database: s.pool.Key.Database, User: s.pool.Key.User, Source: s.remote().Addr(),
 		Class: s.limits.Class, Purity: s.limits.purity, Boundary: s.limits.boundary,
 	}
 	who.Application, _ = s.base.Value("application_name")
@@ -67,7 +63,7 @@ func (s *Session) reconfigure() {
 	if s.lease == nil {
 		s.boundary = boundaries[s.limits.Boundary]
 	}
-	s.pool.SetTerms(&s.req, s.terms())
+	s.pool.SetTerms(&s.req, &s.limits.terms)
 	s.retune()
 	s.lookAgain()
 	s.srv.quotas.look(s.counted, &s.limits.Limits, int(s.srv.clients.Load()))

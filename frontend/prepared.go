@@ -106,7 +106,7 @@ func (s *Session) refusesText(f frame, body []byte) bool {
 	if s.limits.policy == nil {
 		return false
 	}
-	refused := s.limits.policy.Refuses(s.texts.Get(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
+	refused := s.limits.policy.Refuses(s.crew.texts.Get(sessionstate.TextOf(body), s.lease.Conn.StdStrings))
 	if refused != 0 {
 		s.provoke(f, sessionstate.KindParse, []byte(refused.String()), sessionstate.RefuseState)
 	}

@@ -29,7 +29,7 @@ const maxOwed = 8192
 
 // OnReadable relays one chunk from the client.
 func (s *Session) OnReadable() {
-	chunk := s.loop.Chunk()
+	chunk := s.req.Loop.Chunk()
 	kept := copy(chunk, s.partial)
 	n, err := s.client.Read(chunk[kept:])
 	if errors.Is(err, loop.ErrWouldBlock) {
@@ -82,7 +82,7 @@ const stallLimit = 2 * time.Second
 
 func (s *Session) awaitTaken(queued int) {
 	time.AfterFunc(stallLimit, func() {
-		s.loop.Post(func() {
+		s.req.Loop.Post(func() {
 			switch {
 			case s.phase != PhaseActive:
 			case s.lease.Conn.Queued() == queued:
@@ -114,7 +114,7 @@ func (s *Session) FromServer(p []byte) {
 	}
 	if s.choked && s.lease != nil && s.lease.Conn.Replies.Len() < maxOwed/2 {
 		s.choked = false
-		s.loop.Post(s.goOn) // not from within the server's chunk
+		s.req.Loop.Post(s.goOn) // not from within the server's chunk
 	}
 }
 
@@ -135,7 +135,7 @@ func (s *Session) relay(b []byte) {
 		s.keep(b)
 		return
 	}
-	g := wire.Gather{In: b, Out: s.loop.Out()}
+	g := wire.Gather{In: b, Out: s.req.Loop.Out()}
 	off, blocked := 0, false
 	for off < len(b) && !blocked {
 		before := s.walker
@@ -220,7 +220,7 @@ func (s *Session) fenced() bool {
 // keep keeps b until the session can go on, and stops reading when that is much.
 func (s *Session) keep(b []byte) {
 	if s.pending == nil {
-		s.pending = s.loop.Small()
+		s.pending = s.req.Loop.Small()
 	}
 	s.pending = append(s.pending, b...)
 	if len(s.pending) >= maxPending {
@@ -238,7 +238,7 @@ func (s *Session) flush(g *wire.Gather, end int) {
 		}
 		c.AnswerInvented()
 	}
-	s.loop.KeepOut(g.Out)
+	s.req.Loop.KeepOut(g.Out)
 }
 
 // admission says what becomes of a frame of the client's.
@@ -393,7 +393,7 @@ func (s *Session) onQuery(g *wire.Gather, off, n int, part wire.Part) {
 	body := g.In[off+wire.HeaderSize : off+n]
 	t := &streamedText
 	if part == wire.Whole {
-		t = s.texts.Get(sessionstate.TextOf(body), c.StdStrings)
+		t = s.crew.texts.Get(sessionstate.TextOf(body), c.StdStrings)
 		if refused := s.limits.policy.Refuses(t); refused != 0 {
 			e := sessionstate.Entry{
 				Kind: sessionstate.KindQuery, Action: sessionstate.Replace, Name: refused.String(), Refuse: sessionstate.RefuseState,

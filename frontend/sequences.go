@@ -55,7 +55,7 @@ func (s *Session) mayBeRead(t *sessionstate.Text) bool {
 // watchSequence gives up the server session when the client has not come back for the value, its nth, and others wait.
 func (s *Session) watchSequence(l *pool.Lease, nth uint32) {
 	time.AfterFunc(sequenceGrace, func() {
-		s.loop.Post(func() {
+		s.req.Loop.Post(func() {
 			switch {
 			case s.lease != l || s.pins&sequencePin == 0 || s.sequence != nth:
 			case !s.pool.Wanted() || !s.atRest():

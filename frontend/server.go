@@ -39,7 +39,6 @@ type Server struct {
 	learned    learned
 	pinned     pinGauges
 	customs    customs
-	texts      map[*loop.Loop]*sessionstate.Texts
 	crews      map[*loop.Loop]*crew
 	interner   sessionstate.Interner
 	kinds      kinds
@@ -80,12 +79,11 @@ type current struct {
 // New makes a server whose sessions live on loops. It accepts nobody before Listen.
 func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.Logger) (*Server, error) {
 	srv := &Server{
-		log: log, loops: loops, pools: pools, quotas: newQuotas(), proofs: gate.New(1), texts: map[*loop.Loop]*sessionstate.Texts{},
+		log: log, loops: loops, pools: pools, quotas: newQuotas(), proofs: gate.New(1),
 		crews: map[*loop.Loop]*crew{}, gone: make(chan struct{}),
 	}
 	epoch := time.Now()
 	for _, l := range loops {
-		srv.texts[l] = &sessionstate.Texts{}
 		srv.crews[l] = &crew{loop: l, epoch: epoch}
 	}
 	if err := srv.Configure(cfg); err != nil {
@@ -292,14 +290,14 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 		return nil, err
 	}
 	s := &Session{
-		srv: srv, loop: l, pool: p, remote: remote, crew: srv.crews[l], limits: limits, counted: counted,
-		boundary: boundaries[limits.Boundary], base: srv.interner.Intern(start.settings), texts: srv.texts[l],
+		srv: srv, pool: p, port: remote.Port(), crew: srv.crews[l], limits: limits, counted: counted,
+		boundary: boundaries[limits.Boundary], base: srv.interner.Intern(start.settings),
 		untilSample: uint16(1 + rand.N(sampleEvery)),
 	}
 	s.begun = s.crew.now()
 	s.walker.Limits = clientLimits
 	s.req = pool.Request{
-		Borrower: s, Loop: l, Settings: s.base, Class: class, Terms: s.terms(), Login: true,
+		Borrower: s, Loop: l, Settings: s.base, Class: class, Terms: &limits.terms, Login: true,
 	}
 	return s, nil
 }
@@ -378,7 +376,7 @@ func (srv *Server) dismissGreeters() {
 
 func (srv *Server) each(f func(*Session)) {
 	for _, s := range srv.sessions.all() {
-		s.loop.Post(func() { f(s) })
+		s.req.Loop.Post(func() { f(s) })
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 // that it is lent.
 type Session struct {
 	srv        *Server
-	loop       *loop.Loop
 	client     *loop.Stream
 	pool       *pool.Pool
 	lease      *pool.Lease
@@ -35,7 +34,6 @@ type Session struct {
 	doubts     *sessionstate.Doubts   // what PostgreSQL is to be asked about at the next boundary; nil: nothing
 	atBoundary func()                 // to be called when what was run has taken effect
 	pinned     *pinning               // nil: it is not
-	texts      *sessionstate.Texts    // of the loop
 	limits     *kind                  // what the configuration says of such a client
 	counted    *cohort                // among the clients that limits count
 	resetting  *sessionstate.Text     // a statement that may set start-up parameters back is running
@@ -45,13 +43,13 @@ type Session struct {
 	pins       sessionstate.PinSet
 	largeTo    largeTarget   // what large's result is for
 	begun      time.Duration // on the crew's clock
-	remote     netip.AddrPort
-	crew       *crew // of the loop
+	crew       *crew         // of the loop
 
 	id           SessionID
 	secret       [secretSize]byte
 	berth        int32  // in the crew
 	transactions uint32 // ended
+	port         uint16 // the client's; 0: it came by the Unix socket
 	flushed      bool   // the client's last message asks for the answers that are ready
 	phase        Phase
 	boundary     sessionstate.Boundary
@@ -102,7 +100,7 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 	s.crew.join(s)
 	s.srv.gauges[s.phase].Add(1)
 	if s.srv.logConnections() {
-		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote))...)
+		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote()))...)
 	}
 	if len(early) > 0 {
 		s.keep(early)
@@ -122,14 +120,14 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 // greet ends the login: the client is told its parameters and its cancel key.
 func (s *Session) greet(reported *sessionstate.Settings) {
 	s.greeted, s.reported, s.welcome = true, reported, reported
-	out := append(s.loop.Out(), 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	out := append(s.req.Loop.Out(), 'R', 0, 0, 0, 8, 0, 0, 0, 0)
 	for _, p := range reported.List() {
 		out = wire.AppendParameterStatus(out, p.Name, p.Value)
 	}
 	out = appendKeyData(out, s.id, s.secret)
 	out = wire.AppendReady(out, 'I')
 	s.client.Write(out)
-	s.loop.KeepOut(out)
+	s.req.Loop.KeepOut(out)
 	s.srv.counters.logins.Add(1)
 }
 
@@ -249,7 +247,7 @@ func (s *Session) proceed() {
 		s.relay(b)
 	}
 	if b != nil {
-		s.loop.FreeSmall(b)
+		s.req.Loop.FreeSmall(b)
 	}
 	if s.phase != PhaseClosed && len(s.pending) == 0 && (s.lease == nil || s.lease.Conn.Queued() == 0) {
 		s.client.Resume()
@@ -367,6 +365,9 @@ func (s *Session) giveBack(l *pool.Lease) {
 	}
 	l.Reclaim(left)
 }
+
+// remote is where the client is; not valid for the Unix socket.
+func (s *Session) remote() netip.AddrPort { return netip.AddrPortFrom(s.counted.who.source, s.port) }
 
 // OnPanic implements loop.Handler.
 func (s *Session) OnPanic(any) {

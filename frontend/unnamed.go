@@ -21,7 +21,7 @@ type unnamedStatement struct {
 	mark   uint32         // of the newest request that changes it, or what the server session has
 	doubt  uint32         // the newest of those that may come to nothing; 0: none
 	large  uint32         // the one that is being streamed
-	before unnamedBefore
+	before *unnamedBefore // nil: nothing is kept
 }
 
 // unnamedVersion is one statement, kept so that it can be parsed again on another server session.
@@ -36,9 +36,11 @@ type unnamedBefore struct {
 	unnamedVersion
 	owner any    // Conn.Unnamed
 	after uint32 // the request before that one
-	mark  uint32 // 0: nothing is kept
+	mark  uint32
 	syncs uint32 // Replies.Syncs
 }
+
+func (b *unnamedBefore) is(mark uint32) bool { return b != nil && b.mark == mark }
 
 type unnamedState uint8
 
@@ -55,7 +57,7 @@ func (s *Session) onParseUnnamed(f frame, rest []byte, part wire.Part) bool {
 	plain = plain && part == wire.Whole
 	t := &unknownText
 	if part == wire.Whole && whole {
-		t = s.texts.Get(sessionstate.TextOf(rest), c.StdStrings)
+		t = s.crew.texts.Get(sessionstate.TextOf(rest), c.StdStrings)
 	}
 	if !plain || t.Effects != 0 { // what goes in front may fail, too
 		s.disown(f.g, f.off)
@@ -129,7 +131,7 @@ func usesUnnamed(frame []byte) bool {
 // queryDropsUnnamed notes in e that the Query with this body drops the unnamed statement.
 func (s *Session) queryDropsUnnamed(e *sessionstate.Entry, body []byte, part wire.Part) {
 	c, u := s.lease.Conn, &s.unnamed
-	nothing := u.state == unnamedNone && u.before.mark == 0
+	nothing := u.state == unnamedNone && u.before == nil
 	if nothing && c.Unnamed == nil {
 		return
 	}
@@ -146,7 +148,7 @@ func (s *Session) queryDropsUnnamed(e *sessionstate.Entry, body []byte, part wir
 // closeUnnamed notes that a Close drops the unnamed statement, and returns its mark.
 func (s *Session) closeUnnamed() uint32 {
 	u := &s.unnamed
-	if u.state == unnamedNone && u.before.mark == 0 {
+	if u.state == unnamedNone && u.before == nil {
 		return 0
 	}
 	mark := s.changeUnnamed(true)
@@ -162,15 +164,15 @@ func (s *Session) changeUnnamed(plain bool) uint32 {
 	u.mark++
 	u.on = c.ID
 	if plain && !c.Replies.MaySkip() {
-		u.doubt, u.before = 0, unnamedBefore{}
+		u.doubt, u.before = 0, nil
 		return u.mark
 	}
 	u.doubt = u.mark
 	syncs := c.Replies.Syncs()
-	if u.before.mark != 0 && (u.before.syncs == syncs || c.Replies.Owes(u.before.mark)) {
+	if u.before != nil && (u.before.syncs == syncs || c.Replies.Owes(u.before.mark)) {
 		return u.mark // which becomes nothing only together with this one, or before it
 	}
-	u.before = unnamedBefore{unnamedVersion: u.unnamedVersion, owner: c.Unnamed, after: u.mark - 1, mark: u.mark, syncs: syncs}
+	u.before = &unnamedBefore{unnamedVersion: u.unnamedVersion, owner: c.Unnamed, after: u.mark - 1, mark: u.mark, syncs: syncs}
 	u.body = nil
 	return u.mark
 }
@@ -196,26 +198,28 @@ func (s *Session) undoUnnamed(e sessionstate.Entry) {
 		if newest {
 			u.mark--
 			c.Unnamed = nil
-		} else if u.before.mark != 0 && u.before.after == e.Mark {
+		} else if u.before != nil && u.before.after == e.Mark {
 			u.before.owner = nil
 		}
 	case e.Failed: // a Parse, which has dropped what was there
 		if newest {
 			s.setUnnamed(unnamedVersion{body: u.body[:0]})
-			u.before, c.Unnamed = unnamedBefore{}, nil
-		} else if u.before.mark != 0 && u.before.after == e.Mark {
+			u.before, c.Unnamed = nil, nil
+		} else if u.before != nil && u.before.after == e.Mark {
 			u.before.unnamedVersion, u.before.owner = unnamedVersion{}, nil
 		}
-	case newest && e.Mark == u.before.mark:
+	case newest && u.before.is(e.Mark):
 		u.mark--
 		s.setUnnamed(u.before.unnamedVersion)
-		c.Unnamed, u.before = u.before.owner, unnamedBefore{}
+		c.Unnamed, u.before = u.before.owner, nil
 	case newest: // PostgreSQL knows what is left
 		u.mark--
 		s.setUnnamed(unnamedVersion{text: &unknownText, state: unnamedServer})
 		c.Unnamed = s
-	case e.Mark == u.before.mark:
-		u.before.mark = c.Replies.MarkBehind(e.Mark) // that one has met what this one would have replaced
+	case u.before.is(e.Mark):
+		if u.before.mark = c.Replies.MarkBehind(e.Mark); u.before.mark == 0 { // that one has met what this one would have replaced
+			u.before = nil
+		}
 	}
 }
 
@@ -224,7 +228,7 @@ func (s *Session) undoUnnamed(e sessionstate.Entry) {
 func (s *Session) disownUnnamed(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 	c, u := s.lease.Conn, &s.unnamed
 	if c.Replies.Idle() { // all that was sent is decided
-		u.mark, u.doubt, u.before = 0, 0, unnamedBefore{}
+		u.mark, u.doubt, u.before = 0, 0, nil
 	}
 	body := g.In[off+wire.HeaderSize : off+n]
 	switch {

@@ -35,7 +35,7 @@ func (s *Session) noteVanished() {
 		return // impolite, but nothing was lost
 	}
 	application, _ := s.req.Settings.Value("application_name")
-	args := s.logArgs("application_name", application, "remote", from(s.remote), "noticed", e.Fate.String(),
+	args := s.logArgs("application_name", application, "remote", from(s.remote()), "noticed", e.Fate.String(),
 		"transaction_open", open, "running", running)
 	if e.Silent >= 0 {
 		args = append(args, "silent", e.Silent.Round(100*time.Millisecond).String())
@@ -66,13 +66,13 @@ func lossOf(c *backend.Conn) string {
 
 // retune puts the configuration's keepalive and TCP_USER_TIMEOUT in force on the client's socket.
 func (s *Session) retune() {
-	if !s.remote.IsValid() {
+	if !s.remote().IsValid() {
 		return // a Unix socket
 	}
 	tcp := s.srv.settings.Load().cfg.TCP()
 	if err := s.client.Retune(func(fd int) error {
 		err := backend.TuneSocket(fd, tcp)
-		s.srv.spreadProbes(fd, s.remote, tcp)
+		s.srv.spreadProbes(fd, s.remote(), tcp)
 		return err
 	}); err != nil {
 		s.srv.log.Warn("keepalive is not set for a client", s.logArgs("error", err)...)

@@ -112,7 +112,7 @@ func (s *Session) keptBecause() string {
 // aboutOverdue is what the log says of a limit that is exceeded.
 func (s *Session) aboutOverdue(over timeLimit, limit, lasted time.Duration) []any {
 	return s.logArgs(
-		"application_name", s.application(), "remote", from(s.remote), "limit", over.reason.String(), "value", limit.String(),
+		"application_name", s.application(), "remote", from(s.remote()), "limit", over.reason.String(), "value", limit.String(),
 		"lasted", lasted.Round(time.Millisecond).String(), "transaction_open", s.inTransaction())
 }
 

@@ -58,7 +58,7 @@ func (p *Pool) wait(n int, eager bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range n {
-		p.queue.push(&Request{Class: c, Terms: Terms{Eager: eager}})
+		p.queue.push(&Request{Class: c, Terms: &Terms{Eager: eager}})
 	}
 	p.growLocked()
 }

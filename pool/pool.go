@@ -194,7 +194,7 @@ func (p *Pool) chooseLocked(r *Request) *Lease {
 }
 
 // SetTerms changes how r's session is served, also while it waits.
-func (p *Pool) SetTerms(r *Request, terms Terms) {
+func (p *Pool) SetTerms(r *Request, terms *Terms) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r.queued {

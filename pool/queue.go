@@ -19,7 +19,7 @@ type Borrower interface {
 	StillWaiting(ahead int, waited time.Duration)
 }
 
-// Terms is how a session wants to be served.
+// Terms is how a session wants to be served. They never change: thousands of sessions share them.
 type Terms struct {
 	Eager  bool          // it will keep its conn: waiting for others' makes no sense
 	New    bool          // pool_purity = new: its conn must be one that nobody has used
@@ -28,18 +28,18 @@ type Terms struct {
 }
 
 // Request is a session's place in the queue, used again for each of its waits. It belongs to its session; Terms is
-// changed by Pool.SetTerms only, and while queued is true the fields below it belong to the pool.
+// changed by Pool.SetTerms only.
 type Request struct {
 	Borrower Borrower
 	Loop     *loop.Loop
 	Settings *sessionstate.Settings // what the session wants in force; a conn that has it already is preferred
 	Class    *Class
-	Terms    Terms
+	Terms    *Terms
 	Login    bool // only to settle a login, which uses a conn up no more than a look at it would
 
-	last       *Lease // the lease held before this request: affinity; guarded by the pool's mu
-	queued     bool
+	queued     bool // guarded by the pool's mu, as are all below
 	notified   bool
+	last       *Lease        // the lease held before this request: affinity
 	since      time.Duration // on the manager's clock
 	prev, next *Request
 }

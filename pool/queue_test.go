@@ -21,11 +21,11 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	for step := range 10_000 {
 		switch op := random.IntN(5); {
 		case op <= 1:
-			r := &Request{Terms: Terms{Eager: random.IntN(2) == 0}}
+			r := &Request{Terms: &Terms{Eager: random.IntN(2) == 0}}
 			q.push(r)
 			want = append(want, r)
 		case op == 2:
-			r := &Request{}
+			r := &Request{Terms: &Terms{}}
 			q.pushFront(r)
 			want = slices.Insert(want, 0, r)
 		case op == 3 && len(want) > 0:
@@ -122,7 +122,7 @@ func TestWhichIdleConnIsLent(t *testing.T) {
 				p.shelveLocked(l)
 				all = append(all, l)
 			}
-			r := &Request{Loop: here, Settings: mine, Class: c}
+			r := &Request{Loop: here, Settings: mine, Class: c, Terms: &Terms{}}
 			if tc.last >= 0 {
 				r.last = all[tc.last]
 			}
@@ -153,7 +153,7 @@ func TestWaitsThatLastTooLong(t *testing.T) {
 	c, terms := p.join(""), Terms{Wait: 10 * time.Second, Notify: 5 * time.Second}
 	told := map[string][]string{}
 	for name, since := range map[string]time.Duration{"long": 0, "longer than notify": 5 * time.Second, "short": 9 * time.Second} {
-		p.queue.push(&Request{Loop: l, Class: c, Terms: terms, since: since, Borrower: &listener{told: func(s string) { told[name] = append(told[name], s) }}})
+		p.queue.push(&Request{Loop: l, Class: c, Terms: &terms, since: since, Borrower: &listener{told: func(s string) { told[name] = append(told[name], s) }}})
 	}
 	p.expireWaits(10 * time.Second)
 	p.expireWaits(10*time.Second + tick) // nobody is told twice

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,9 @@ type instance struct {
 	pools *pool.Manager
 	front *frontend.Server
 	web   *web.Server // nil without http_listen
+
+	trimming sync.WaitGroup
+	stopping chan struct{}
 }
 
 // start brings up a pooler with cfg. stop ends it.
@@ -36,7 +40,7 @@ func start(cfg *config.Config, log *slog.Logger) (_ *instance, err error) {
 	tuneMemory()
 	raiseFileLimit(cfg, log)
 	growFileTable(cfg)
-	in := &instance{log: log}
+	in := &instance{log: log, stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			in.stop(0)
@@ -65,6 +69,7 @@ func start(cfg *config.Config, log *slog.Logger) (_ *instance, err error) {
 	if err = in.front.Listen(); err != nil {
 		return nil, err
 	}
+	in.trimming.Go(in.trim)
 	return in, nil
 }
 
@@ -78,6 +83,8 @@ func (in *instance) reload(cfg *config.Config) error { return in.front.Configure
 func (in *instance) stop(wait time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
+	close(in.stopping)
+	in.trimming.Wait()
 	if in.front != nil {
 		if broken := in.front.Shutdown(ctx); broken > 0 {
 			in.log.WarnContext(ctx, "clients were broken off in their transactions", "clients", broken)
@@ -106,6 +113,30 @@ func loopCount(configured int) int {
 // tuneMemory trades a little of the collector's work for less memory: what lives is many small idle objects, and
 // almost nothing is allocated while relaying.
 func tuneMemory() { debug.SetGCPercent(50) }
+
+// trimAfter is how many clients must have come for memory to be trimmed once no more do.
+const trimAfter = 500
+
+// trim gives memory back to the system when many clients have come and then it is quiet: what their logins took is
+// garbage, which the collector, for lack of new allocations, would leave there.
+func (in *instance) trim() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	var trimmed, last uint64
+	for {
+		select {
+		case <-in.stopping:
+			return
+		case <-t.C:
+		}
+		now := in.front.Stat().Accepted
+		if now == last && now-trimmed >= trimAfter {
+			debug.FreeOSMemory()
+			trimmed = now
+		}
+		last = now
+	}
+}
 
 // raiseFileLimit asks for as many descriptors as max_client_conn wants and says so if there are fewer.
 func raiseFileLimit(cfg *config.Config, log *slog.Logger) {

@@ -32,8 +32,7 @@ type Handler interface {
 type Stream struct {
 	loop      *Loop
 	handler   Handler
-	out       []byte // accepted by Write, not yet by the kernel
-	sent      int    // how much of out the kernel has taken
+	backlog   *backlog // nil: the kernel has taken all
 	fd        int32
 	watched   int32 // place in the loop's list of those with unacknowledged output, from 1; 0: not in it
 	interest  uint32
@@ -118,12 +117,12 @@ func (s *Stream) Write(p []byte) {
 	if s.watched == 0 {
 		s.loop.watchOver(s)
 	}
-	if len(s.out) > 0 {
-		s.out = append(s.out, p...)
+	if b := s.backlog; b != nil {
+		b.out = append(b.out, p...)
 		return
 	}
 	if n := s.send(p); n < len(p) && !s.broken {
-		s.out = append(s.loop.buffer(), p[n:]...)
+		s.backlog = &backlog{out: append(s.loop.buffer(), p[n:]...)}
 		s.watch(s.interest | unix.EPOLLOUT)
 	}
 }
@@ -149,7 +148,26 @@ func (s *Stream) send(p []byte) int {
 }
 
 // Queued is how many bytes wait for the peer to read, in bytes.
-func (s *Stream) Queued() int { return len(s.out) - s.sent }
+func (s *Stream) Queued() int {
+	if s.backlog == nil {
+		return 0
+	}
+	return len(s.backlog.out) - s.backlog.sent
+}
+
+// backlog is what Write has accepted and the kernel has not.
+type backlog struct {
+	out  []byte
+	sent int // how much of out the kernel has taken
+}
+
+// dropBacklog gives its buffer back.
+func (s *Stream) dropBacklog() {
+	if s.backlog != nil {
+		s.loop.recycle(s.backlog.out)
+		s.backlog = nil
+	}
+}
 
 // Pause stops reading; the peer is held back by TCP. A hang-up is still reported.
 func (s *Stream) Pause() {
@@ -176,10 +194,7 @@ func (s *Stream) Close() {
 	}
 	s.settled()
 	s.loop.streams[s.fd] = nil
-	if s.out != nil {
-		s.loop.recycle(s.out)
-		s.out, s.sent = nil, 0
-	}
+	s.dropBacklog()
 	s.loop = nil
 	_ = unix.Close(int(s.fd)) // closing takes it out of the epoll set
 }
@@ -216,12 +231,13 @@ func (s *Stream) ready(events uint32) {
 }
 
 func (s *Stream) flush() {
-	s.sent += s.send(s.out[s.sent:])
-	if s.sent < len(s.out) && !s.broken {
-		return
+	if b := s.backlog; b != nil {
+		b.sent += s.send(b.out[b.sent:])
+		if b.sent < len(b.out) && !s.broken {
+			return
+		}
 	}
-	s.loop.recycle(s.out)
-	s.out, s.sent = nil, 0
+	s.dropBacklog()
 	s.watch(s.interest &^ unix.EPOLLOUT)
 	if !s.broken {
 		s.handler.OnDrained()
@@ -234,10 +250,7 @@ func (s *Stream) Release() int {
 	if s.loop == nil {
 		return -1
 	}
-	if s.out != nil {
-		s.loop.recycle(s.out)
-		s.out, s.sent = nil, 0
-	}
+	s.dropBacklog()
 	s.Detach()
 	return int(s.fd)
 }

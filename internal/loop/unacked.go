@@ -70,6 +70,9 @@ func (s *Stream) settled() {
 	s.watched = 0
 }
 
+// keptUnacked is for how many streams the list keeps its memory.
+const keptUnacked = 256
+
 // looksPerTurn bounds how many are looked at before others get their turn: each takes about 1 µs.
 const looksPerTurn = 64
 
@@ -97,6 +100,9 @@ func (l *Loop) lookBelow(end int) {
 		l.look.Reset(unackedEvery)
 	default:
 		l.looking = false
+		if cap(l.unacked) > keptUnacked {
+			l.unacked = nil // after a storm
+		}
 	}
 	for _, s := range dead {
 		l.declareDead(s)

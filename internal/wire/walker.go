@@ -27,8 +27,8 @@ const (
 // begins at a frame border. It keeps no bytes: what it does not cut off, the caller shows it again with more behind.
 type Walker struct {
 	Limits *Limits
+	left   int32
 	typ    byte
-	left   int
 }
 
 // Limits says for each message type up to which frame size, in bytes, a frame is only shown whole. A larger one, or
@@ -57,7 +57,7 @@ func (w *Walker) Next(b []byte) (typ byte, n int, part Part) {
 	if limit := int(w.Limits[b[0]]); size <= limit || limit > 0 && len(b) < MinHead {
 		return b[0], 0, None
 	}
-	w.typ, w.left = b[0], size-len(b)
+	w.typ, w.left = b[0], int32(size-len(b))
 	return b[0], len(b), Head
 }
 
@@ -65,17 +65,17 @@ func (w *Walker) more(b []byte) (byte, int, Part) {
 	switch {
 	case len(b) == 0:
 		return w.typ, 0, None
-	case len(b) < w.left:
-		w.left -= len(b)
+	case len(b) < int(w.left):
+		w.left -= int32(len(b))
 		return w.typ, len(b), Body
 	}
-	n := w.left
+	n := int(w.left)
 	w.left = 0
 	return w.typ, n, Tail
 }
 
 // Left is how many bytes of a frame shown in parts are still to come.
-func (w *Walker) Left() int { return w.left }
+func (w *Walker) Left() int { return int(w.left) }
 
 // AtBorder tells whether the next byte begins a frame.
 func (w *Walker) AtBorder() bool { return w.left == 0 }
