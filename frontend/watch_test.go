@@ -348,8 +348,8 @@ func TestMaxThinkTime(t *testing.T) {
 	for _, c := range clients[:2] {
 		c.ask("SELECT 'keeps nothing'", "keeps nothing")
 	}
-	clients[0].ask("SELECT count(*) FROM pg_class WHERE relpersistence = 't'", "0")
 	eventually(t, patience, "all server sessions are free", func() bool { st := onlyPool(t, p); return st.Idle == int(st.Opened) })
+	clients[0].ask("SELECT count(*) FROM pg_class WHERE relpersistence = 't'", "0")
 	if got := strings.Count(p.Log.String(), "limit=max_think_time value=500ms lasted="); got != 2 {
 		t.Errorf("%d lines of the log", got)
 	}
@@ -386,7 +386,9 @@ func TestClientIdleTimeout(t *testing.T) {
 	if got := runs.answer().only(); got != "ran" {
 		t.Errorf("one that ran: %s", got)
 	}
-	thinks.ask("SELECT count(*) FROM pg_class WHERE relpersistence = 't'", "0")
+	eventually(t, patience, "temporary tables are gone", func() bool {
+		return thinks.query("SELECT count(*) FROM pg_class WHERE relpersistence = 't'").only() == "0"
+	})
 	if got := strings.Count(p.Log.String(), "limit=client_idle_timeout value=500ms lasted="); got < 5 {
 		t.Errorf("%d lines of the log", got)
 	}
