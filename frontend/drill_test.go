@@ -211,7 +211,7 @@ type drill struct {
 	name    string
 	acts    []act
 	commits int  // the act that commits, and after whose effect nothing is depended on; acts before must not
-	carried bool // its state needs no server session of its own
+	carried int  // so many of the first acts leave only what needs no server session of its own
 	streams bool // has a message that is streamed: half of it costs the server session
 }
 
@@ -286,7 +286,7 @@ func drills() []drill {
 			q("BEGIN"), q(update),
 			running(x("pipeline", 0, &pgproto3.Query{String: sleep}, &pgproto3.Query{String: "SELECT 1"}, &pgproto3.Query{String: "COMMIT"})),
 		}},
-		{name: "session state", commits: noCommit, acts: []act{
+		{name: "session state", commits: noCommit, carried: 1, acts: []act{
 			q("SET work_mem = '9MB'"), q("CREATE TEMP TABLE drilled (n int)"), q("SELECT pg_advisory_lock(77)"),
 			q("PREPARE mine AS SELECT 1"), q("LISTEN drilled"), q("BEGIN"), q(update),
 			q("DECLARE c CURSOR WITH HOLD FOR SELECT 1"), q("SET LOCAL work_mem = '8MB'"),
@@ -294,7 +294,7 @@ func drills() []drill {
 		{name: "state that DISCARD ALL leaves", commits: noCommit, acts: []act{
 			q("SELECT setseed(0.5)"), q("BEGIN"), q(update), q("SELECT pg_advisory_lock(77)"),
 		}},
-		{name: "role", commits: noCommit, carried: true, acts: []act{q("SET SESSION AUTHORIZATION drilled"), q("BEGIN"), q("SET LOCAL statement_timeout = 0")}},
+		{name: "role", commits: noCommit, carried: 1, acts: []act{q("SET SESSION AUTHORIZATION drilled"), q("BEGIN"), q("SET LOCAL statement_timeout = 0")}},
 	}
 }
 
@@ -464,10 +464,10 @@ func (g *ground) depends(d drill, i, at int) bool {
 	if at >= 2 && i == d.commits || at == 3 && i == 0 && d.acts[0].until == 'Z' {
 		return false
 	}
-	stays, depends := !g.transaction && !d.carried, false // with transaction boundary only a transaction stays where it is
+	stays, depends := !g.transaction, false // with transaction boundary only a transaction stays where it is
 	for j, a := range d.acts[:i+1] {
 		stays = stays || a.name == "BEGIN" || a.until != 'Z'
-		depends = depends || stays && (a.until != 0 || a.running) && (j < i || at == 3)
+		depends = depends || stays && j >= d.carried && (a.until != 0 || a.running) && (j < i || at == 3)
 	}
 	return depends
 }
