@@ -17,13 +17,16 @@ import (
 
 const maxConfigSize = 4 << 20
 
+// Check looks at what only another package can judge, and calls complain for each fault with the path of its key.
+type Check func(c *Config, complain func(reason string, key ...string))
+
 // Load reads and checks a configuration file. A relative auth_file is taken from the file's folder.
-func Load(path string) (*Config, error) {
+func Load(path string, checks ...Check) (*Config, error) {
 	data, err := readFile(path, maxConfigSize)
 	if err != nil {
 		return nil, err
 	}
-	c, err := Parse(path, data)
+	c, err := Parse(path, data, checks...)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +61,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 
 // Parse reads and checks the text of a configuration; name stands for it in messages. The error
 // joins every fault, each as "name:line: key: reason", in the order of the lines.
-func Parse(name string, data []byte) (*Config, error) {
+func Parse(name string, data []byte, checks ...Check) (*Config, error) {
 	src, bad := parseTOML(data)
 	if bad != nil {
 		bad.file = name
@@ -68,6 +71,9 @@ func Parse(name string, data []byte) (*Config, error) {
 	var found faults
 	decodeStruct(nil, src.values(), reflect.ValueOf(c).Elem(), &found)
 	found.merge(c.validate())
+	for _, check := range checks {
+		check(c, func(reason string, key ...string) { found.add(key, "%s", reason) })
+	}
 	for i := range found {
 		found[i].file, found[i].line = name, src.line(found[i].key)
 	}

@@ -1,8 +1,6 @@
 package frontend
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -160,28 +158,32 @@ func (s *Session) spoilt() bool {
 	return s.lease.Conn.HookFault != "" && s.limits.HookFailure != config.HookIgnore
 }
 
-// checkHooks refuses hooks that would get in the way of the pooler's own keeping of sessions.
-func checkHooks(cfg *config.Config) error {
-	var faults []error
-	check := func(where string, n config.Narrow) {
-		if n.OnGet != nil {
-			faults = append(faults, checkHook(where+"on_get", *n.OnGet, hookMayNot))
-		}
-		if n.OnRelease != nil {
-			faults = append(faults, checkHook(where+"on_release", *n.OnRelease, hookMayNot|releaseMayNot))
+// CheckHooks complains of hooks that would get in the way of the pooler's own keeping of sessions.
+func CheckHooks(cfg *config.Config, complain func(reason string, key ...string)) {
+	check := func(n config.Narrow, table ...string) {
+		for _, hook := range []struct {
+			key    string
+			sql    *string
+			mayNot sessionstate.Effect
+		}{{"on_get", n.OnGet, hookMayNot}, {"on_release", n.OnRelease, hookMayNot | releaseMayNot}} {
+			if hook.sql == nil {
+				continue
+			}
+			if reason := hookFault(*hook.sql, hook.mayNot); reason != "" {
+				complain(reason, append(slices.Clone(table), hook.key)...)
+			}
 		}
 	}
-	check("", config.Narrow{OnGet: &cfg.OnGet, OnRelease: &cfg.OnRelease})
+	check(config.Narrow{OnGet: &cfg.OnGet, OnRelease: &cfg.OnRelease})
 	for name, t := range cfg.Databases {
-		check("databases."+name+".", t.Narrow)
+		check(t.Narrow, "databases", name)
 	}
 	for name, t := range cfg.Users {
-		check("users."+name+".", t.Narrow)
+		check(t.Narrow, "users", name)
 	}
 	for name, t := range cfg.Classes {
-		check("classes."+name+".", t.Narrow)
+		check(t.Narrow, "classes", name)
 	}
-	return errors.Join(faults...)
 }
 
 const (
@@ -194,14 +196,15 @@ const (
 // transactionVerbs begin the statements that begin and end transactions.
 var transactionVerbs = []string{"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"}
 
-func checkHook(key, sql string, mayNot sessionstate.Effect) error {
+// hookFault says what is wrong with a hook, "" if nothing is.
+func hookFault(sql string, mayNot sessionstate.Effect) string {
 	if e := sessionstate.Scan([]byte(sql), true) & mayNot; e != 0 {
-		return fmt.Errorf("%s: must not leave or change session state (%s): the pooler keeps that for each client itself", key, strings.ReplaceAll(e.String(), "_", " "))
+		return "must not leave or change session state (" + strings.ReplaceAll(e.String(), "_", " ") + "): the pooler keeps that for each client itself"
 	}
 	for _, verb := range sessionstate.Inspect([]byte(sql), true).Verbs {
 		if slices.Contains(transactionVerbs, verb) {
-			return fmt.Errorf("%s: must not begin or end a transaction (%s)", key, strings.ToUpper(verb))
+			return "must not begin or end a transaction (" + strings.ToUpper(verb) + ")"
 		}
 	}
-	return nil
+	return ""
 }

@@ -207,11 +207,8 @@ func TestHooksThatWouldGetInTheWayAreRefused(t *testing.T) {
 		if table != "" {
 			toml = "[" + table + "]\n" + toml
 		}
-		cfg, err := config.Parse("t.toml", []byte(testTOML("127.0.0.1", 1, toml)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := checkHooks(cfg); err == nil || !strings.Contains(err.Error(), hook) {
+		_, err := config.Parse("t.toml", []byte(testTOML("127.0.0.1", 1, toml)), CheckHooks)
+		if err == nil || !strings.Contains(err.Error(), ": "+hook+": must not") {
 			t.Errorf("%s = %q: %v", hook, sql, err)
 		}
 	}

@@ -95,9 +95,6 @@ func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.
 // Configure puts cfg in force for new clients, and for the pools there are. It reads auth_file, and on an error
 // nothing has changed.
 func (srv *Server) Configure(cfg *config.Config) error {
-	if err := checkHooks(cfg); err != nil {
-		return err
-	}
 	cr := &credentials{method: cfg.AuthType, scram: newScramKeys()}
 	if cfg.AuthType != config.AuthTrust {
 		file, err := config.LoadAuthFile(cfg.AuthFile)

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"pooler/config"
+	"pooler/frontend"
 )
 
 // check validates a configuration, and the auth_file it names, without serving.
@@ -15,7 +16,7 @@ func check(args []string) error {
 	if err := flags(set, args); err != nil {
 		return err
 	}
-	cfg, err := config.Load(*path)
+	cfg, err := config.Load(*path, frontend.CheckHooks)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pooler/config"
+	"pooler/frontend"
 )
 
 // serve runs the pooler until it is told to stop: SIGTERM and SIGINT let transactions finish, a second SIGINT stops
@@ -21,7 +22,7 @@ func serve(args []string) error {
 	if err := flags(set, args); err != nil {
 		return err
 	}
-	cfg, err := config.Load(*path)
+	cfg, err := config.Load(*path, frontend.CheckHooks)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ type reloader struct {
 }
 
 func (r *reloader) reload() {
-	cfg, err := config.Load(r.path)
+	cfg, err := config.Load(r.path, frontend.CheckHooks)
 	if err == nil {
 		err = r.in.reload(cfg)
 	}
