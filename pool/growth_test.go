@@ -194,3 +194,21 @@ func drain(p *Pool) {
 	p.mu.Unlock()
 	p.close()
 }
+
+// Conns that were opened together do not all go together.
+func TestLifetimeHasJitter(t *testing.T) {
+	p := testPool(t, config.Pool{Size: 5, ServerLifetime: 100 * time.Second}, nil)
+	for _, tc := range []struct {
+		early float64
+		age   time.Duration
+		want  backend.RetireReason
+	}{
+		{0, 99 * time.Second, backend.NotRetired}, {0, 100 * time.Second, backend.RetireLifetime},
+		{lifetimeJitter, 89 * time.Second, backend.NotRetired}, {lifetimeJitter, 91 * time.Second, backend.RetireLifetime},
+	} {
+		p.clock.ticks.Store(int64(tc.age))
+		if got := p.surplusLocked(&Lease{pool: p, uses: 1, early: tc.early}, 1); got != tc.want {
+			t.Errorf("%+v: got %v", tc, got)
+		}
+	}
+}
