@@ -218,6 +218,37 @@ func (c *Conn) Reported(in *sessionstate.Interner) *sessionstate.Settings {
 // opaqueEncodings are those in which an ASCII byte may be half of a character, so that a text cannot be scanned.
 var opaqueEncodings = []string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"}
 
+// opaqueAliases are further names of those encodings, without what is not a letter or a digit (pg_encname_tbl in
+// PostgreSQL's encnames.c).
+var opaqueAliases = []string{
+	"sjis", "shiftjis", "shiftjis2004", "mskanji", "win932", "windows932", "big5", "win950", "windows950", "gbk", "win936",
+	"windows936", "uhc", "win949", "windows949", "gb18030", "johab",
+}
+
+// Expect notes that these settings are on their way to the session: texts behind them are judged as PostgreSQL will
+// read them, before it reports what is in force.
+func (c *Conn) Expect(settings *sessionstate.Settings) {
+	value := func(name string) string {
+		if v, ok := settings.Value(name); ok {
+			return strings.ToLower(v)
+		}
+		return strings.ToLower(c.Default(name))
+	}
+	c.StdStrings = !isOff(value("standard_conforming_strings"))
+	encoding := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, value("client_encoding"))
+	c.opaque = slices.Contains(opaqueAliases, encoding)
+}
+
+// isOff reads a Boolean as PostgreSQL does: any beginning that is not ambiguous will do (parse_bool_with_len).
+func isOff(v string) bool {
+	return v == "0" || v != "" && (strings.HasPrefix("false", v) || strings.HasPrefix("no", v)) || len(v) > 1 && strings.HasPrefix("off", v)
+}
+
 // Opaque tells whether texts cannot be scanned, because of the client_encoding.
 func (c *Conn) Opaque() bool { return c.opaque }
 

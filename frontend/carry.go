@@ -77,6 +77,7 @@ func (s *Session) takeCarry(dst []byte) []byte {
 		dst = s.inject(dst, st.Value, sessionstate.Ignore)
 	})
 	c.Settings, c.SQLNames = s.req.Settings, s.sqlNames
+	c.Expect(s.req.Settings)
 	c.NoteCustoms(s.req.Settings.List())
 	return dst
 }

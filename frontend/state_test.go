@@ -403,3 +403,25 @@ func TestAffinity(t *testing.T) {
 		t.Errorf("clients share server sessions while others are free: %v", pids)
 	}
 }
+
+// How a text is read depends on settings that are carried in front of it, and not on what was in force for the client
+// before.
+func TestTextsAreReadAsTheClientsOwnSettingsSay(t *testing.T) {
+	t.Parallel()
+	db := postgres.Server(t).CreateDatabase(t)
+	p := startPooler(t, "default_pool_size = 1")
+	const hides = `SELECT 'x\' AS s; SET work_mem = '6MB' --'` // a SET if a backslash means itself
+	for _, way := range []func(c *rawClient){
+		func(c *rawClient) { c.query(hides) },
+		func(c *rawClient) {
+			c.play(&pgproto3.Parse{Query: `SELECT 'x\', set_config('work_mem', '6MB', false) --'`}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{})
+		},
+	} {
+		off, on, other := newRaw(t, p, db), newRaw(t, p, db), newRaw(t, p, db)
+		off.query("SET standard_conforming_strings = off")
+		way(on)
+		other.ask("SHOW work_mem", "4MB")
+		on.ask("SHOW work_mem", "6MB")
+		off.ask("SHOW work_mem", "4MB")
+	}
+}
