@@ -203,8 +203,10 @@ func TestLifetimeHasJitter(t *testing.T) {
 		age   time.Duration
 		want  backend.RetireReason
 	}{
-		{0, 99 * time.Second, backend.NotRetired}, {0, 100 * time.Second, backend.RetireLifetime},
-		{lifetimeJitter, 89 * time.Second, backend.NotRetired}, {lifetimeJitter, 91 * time.Second, backend.RetireLifetime},
+		{0, 99 * time.Second, backend.NotRetired},
+		{0, 100 * time.Second, backend.RetireLifetime},
+		{lifetimeJitter, 89 * time.Second, backend.NotRetired},
+		{lifetimeJitter, 91 * time.Second, backend.RetireLifetime},
 	} {
 		p.clock.ticks.Store(int64(tc.age))
 		if got := p.surplusLocked(&Lease{pool: p, uses: 1, early: tc.early}, 1); got != tc.want {
