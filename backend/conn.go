@@ -101,7 +101,7 @@ type Conn struct {
 	fd         int // until Start
 	walker     wire.Walker
 	partial    []byte // beginning of a frame that is looked at whole
-	opaque     bool   // client_encoding is one of opaqueEncodings
+	opaque     bool   // see isOpaque
 	status     byte   // of the last ReadyForQuery
 	ready      bool   // a ReadyForQuery came in the chunk at hand
 	swallowing bool   // the frame at hand, or the one being shown in parts, is nobody's
@@ -196,62 +196,6 @@ func (c *Conn) Pause() { c.stream.Pause() }
 // Resume reads again.
 func (c *Conn) Resume() { c.stream.Resume() }
 
-// Default is the value that PostgreSQL reported for a parameter at the login.
-func (c *Conn) Default(name string) string {
-	for _, p := range c.defaults {
-		if p.Name == name {
-			return p.Value
-		}
-	}
-	return ""
-}
-
-// Reported is the values that PostgreSQL reports (ParameterStatus), in the order it first did. It is the same pointer
-// as long as, and wherever, they are the same.
-func (c *Conn) Reported(in *sessionstate.Interner) *sessionstate.Settings {
-	if c.reported == nil {
-		c.reported = in.InternInOrder(c.parameters)
-	}
-	return c.reported
-}
-
-// opaqueEncodings are those in which an ASCII byte may be half of a character, so that a text cannot be scanned.
-var opaqueEncodings = []string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"}
-
-// opaqueAliases are further names of those encodings, without what is not a letter or a digit (pg_encname_tbl in
-// PostgreSQL's encnames.c).
-var opaqueAliases = []string{
-	"sjis", "shiftjis", "shiftjis2004", "mskanji", "win932", "windows932", "big5", "win950", "windows950", "gbk", "win936",
-	"windows936", "uhc", "win949", "windows949", "gb18030", "johab",
-}
-
-// Expect notes that these settings are on their way to the session: texts behind them are judged as PostgreSQL will
-// read them, before it reports what is in force.
-func (c *Conn) Expect(settings *sessionstate.Settings) {
-	value := func(name string) string {
-		if v, ok := settings.Value(name); ok {
-			return strings.ToLower(v)
-		}
-		return strings.ToLower(c.Default(name))
-	}
-	c.StdStrings = !isOff(value("standard_conforming_strings"))
-	encoding := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return -1
-	}, value("client_encoding"))
-	c.opaque = slices.Contains(opaqueAliases, encoding)
-}
-
-// isOff reads a Boolean as PostgreSQL does: any beginning that is not ambiguous will do (parse_bool_with_len).
-func isOff(v string) bool {
-	return v == "0" || v != "" && (strings.HasPrefix("false", v) || strings.HasPrefix("no", v)) || len(v) > 1 && strings.HasPrefix("off", v)
-}
-
-// Opaque tells whether texts cannot be scanned, because of the client_encoding.
-func (c *Conn) Opaque() bool { return c.opaque }
-
 // NoteReal notes that st is prepared under a client's own name for it.
 func (c *Conn) NoteReal(name string, st *sessionstate.Statement) {
 	if c.RealNames == nil {
@@ -274,23 +218,6 @@ func (c *Conn) Looked(everything bool) {
 	if everything {
 		c.Unseen, c.Mixed = 0, false
 	}
-}
-
-func (c *Conn) setParameter(name, value string) {
-	switch name {
-	case "standard_conforming_strings":
-		c.StdStrings = value == "on"
-	case "client_encoding":
-		c.opaque = slices.Contains(opaqueEncodings, value)
-	}
-	c.reported = nil
-	for i := range c.parameters {
-		if c.parameters[i].Name == name {
-			c.parameters[i].Value = value
-			return
-		}
-	}
-	c.parameters = append(c.parameters, sessionstate.Setting{Name: name, Value: value})
 }
 
 // OnReadable relays one chunk from PostgreSQL.
