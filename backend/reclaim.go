@@ -17,6 +17,7 @@ type reclaim struct {
 	hooks      []string // to be run before state is discarded
 	hookBad    bool     // one that fails has the conn closed
 	hookFailed bool
+	lasting    bool
 	since      time.Time
 	again      *retry // nil: no cancel is to be repeated
 }
@@ -33,6 +34,7 @@ func (r *reclaim) end() {
 type Leftovers struct {
 	Dirty    bool // session state, which is to be discarded
 	Cancel   bool // a request that runs is to be cancelled rather than waited for
+	Lasting  bool // state that no DISCARD clears: the conn is closed after Hooks
 	HookBad  bool // a hook that fails has the conn closed
 	Hooks    []string
 	HalfSent bool // its last message was sent in part; nothing can follow that, so the conn is closed
@@ -45,7 +47,7 @@ func (c *Conn) Reclaim(left Leftovers) {
 	if !c.Replies.Idle() {
 		c.Unnamed = c // nobody's, but not nothing: what is under way may be skipped
 	}
-	c.reclaim = reclaim{active: true, dirty: left.Dirty, hooks: left.Hooks, hookBad: left.HookBad, since: time.Now()}
+	c.reclaim = reclaim{active: true, dirty: left.Dirty, hooks: left.Hooks, hookBad: left.HookBad, lasting: left.Lasting, since: time.Now()}
 	if left.Cancel && !c.Replies.Idle() {
 		c.Cancel()
 	}
@@ -111,6 +113,8 @@ func (c *Conn) reclaimStep() {
 		c.Unnamed = nil
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindQuery, Action: sessionstate.Hook})
 		c.stream.Write(wire.AppendQuery(nil, sql))
+	case c.reclaim.lasting:
+		c.Retire(RetireUnresettable)
 	case c.reclaim.dirty:
 		c.reclaim.dirty = false
 		c.ask("DISCARD ALL")

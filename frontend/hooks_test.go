@@ -112,6 +112,20 @@ func TestCallbacksAreToldServiceAndClass(t *testing.T) {
 	}
 }
 
+// A release is seen also when the server session is closed because nothing clears what the client has left.
+func TestOnReleaseRunsBeforeAServerSessionIsClosed(t *testing.T) {
+	t.Parallel()
+	db := grDatabase(t, grLog+callbacks)
+	p := startPooler(t, "")
+	c := newRaw(t, p, db)
+	c.query("SELECT setseed(0.5)")
+	_ = c.nc.Close()
+	eventually(t, patience, "the server session is closed", func() bool { return retired(p, "unresettable_state") == 1 })
+	if got := events(t, db); got != "GR" {
+		t.Errorf("%q was seen, want GR", got)
+	}
+}
+
 // A function that anybody could have put there must not be run in others' names.
 func TestStrangersCallbacksAreNotCalled(t *testing.T) {
 	t.Parallel()

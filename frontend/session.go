@@ -350,7 +350,8 @@ func (s *Session) giveBack(l *pool.Lease) {
 			c.NoteCustoms([]sessionstate.Setting{{Name: name}})
 		}
 	}
-	if s.pins.Unresettable() {
+	lasting, hooked := s.pins.Unresettable(), s.hook == hookOwed && len(s.releaseHooks(c)) > 0
+	if lasting && !hooked {
 		if cancel && !c.Replies.Idle() {
 			c.Cancel()
 		}
@@ -358,10 +359,9 @@ func (s *Session) giveBack(l *pool.Lease) {
 		c.Retire(backend.RetireUnresettable)
 		return
 	}
-	left := backend.Leftovers{Dirty: dirty, Cancel: cancel, HalfSent: s.halfSent, HookBad: s.limits.HookFailure != config.HookIgnore}
-	if s.hook == hookOwed {
-		left.Hooks = s.releaseHooks(c)
-		left.Dirty = left.Dirty || len(left.Hooks) > 0 // whatever they leave
+	left := backend.Leftovers{Dirty: dirty, Lasting: lasting, Cancel: cancel, HalfSent: s.halfSent, HookBad: s.limits.HookFailure != config.HookIgnore}
+	if hooked {
+		left.Hooks, left.Dirty = s.releaseHooks(c), true // whatever they leave
 	}
 	l.Reclaim(left)
 }
