@@ -88,6 +88,7 @@ type Config struct {
 	LogFormat         LogFormat `toml:"log_format"`
 	LogConnections    bool      `toml:"log_connections"`
 	LogDisconnections bool      `toml:"log_disconnections"`
+	StatsPeriod       Duration  `toml:"stats_period"`
 
 	TCPKeepalive   bool     `toml:"tcp_keepalive"`
 	TCPKeepidle    Duration `toml:"tcp_keepidle"`
@@ -220,6 +221,7 @@ func Default() *Config {
 		LogFormat:         LogText,
 		LogConnections:    true,
 		LogDisconnections: true,
+		StatsPeriod:       Duration(60 * time.Second),
 
 		// A dead peer is noticed after about 25 s, by whichever of the two comes first: keepalive
 		// never fires while a segment is unacknowledged, the user timeout never while all are.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -22,23 +21,11 @@ type Check func(c *Config, complain func(reason string, key ...string))
 
 // Load reads and checks a configuration file. A relative auth_file is taken from the file's folder.
 func Load(path string, checks ...Check) (*Config, error) {
-	data, err := readFile(path, maxConfigSize)
+	d, err := ReadDocument(path)
 	if err != nil {
 		return nil, err
 	}
-	c, err := Parse(path, data, checks...)
-	if err != nil {
-		return nil, err
-	}
-	if c.AuthFile == "" || filepath.IsAbs(c.AuthFile) {
-		return c, nil
-	}
-	full, err := filepath.Abs(filepath.Join(filepath.Dir(path), c.AuthFile))
-	if err != nil {
-		return nil, fmt.Errorf("resolve auth_file %q: %w", c.AuthFile, err)
-	}
-	c.AuthFile = full
-	return c, nil
+	return d.Config(checks...)
 }
 
 // readFile is os.ReadFile with a bound: the path is an operator's, who may mistype it.

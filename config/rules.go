@@ -46,6 +46,11 @@ func matches(pattern, s string) bool {
 	}
 }
 
+// Matches tells whether s is as pattern says, in which * stands for any part, as in rules; but "" stands for itself.
+func Matches(pattern, s string) bool {
+	return pattern == s || pattern != "" && matches(pattern, s)
+}
+
 // sourceUnix is a Rule's Source for clients of the Unix socket.
 const sourceUnix = "unix"
 

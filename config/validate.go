@@ -146,6 +146,7 @@ func (c *Config) checkClients(bad *faults) {
 func (c *Config) checkTimes(bad *faults) {
 	bad.positive(toml.Key{"server_connect_timeout"}, c.ServerConnectTimeout)
 	bad.positive(toml.Key{"server_login_retry"}, c.ServerLoginRetry)
+	bad.positive(toml.Key{"stats_period"}, c.StatsPeriod)
 }
 
 func (c *Config) checkReaper(bad *faults) {
