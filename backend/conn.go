@@ -3,6 +3,7 @@ package backend
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -77,6 +78,10 @@ type Conn struct {
 	PID     uint32
 	Created time.Time
 	Addr    Address
+	Local   netip.AddrPort // the two ends of its TCP connection; not valid on a Unix socket
+	Remote  netip.AddrPort
+	Login   string // the user it was opened as
+	DBName  string // PostgreSQL's name of its database
 
 	Replies      sessionstate.Replies
 	Settings     *sessionstate.Settings // what is in force beyond the server's defaults
@@ -85,7 +90,6 @@ type Conn struct {
 	RealNames    map[string]*sessionstate.Statement // of those prepared by the protocol that have the borrower's names
 	Unnamed      any                                // the session whose unnamed statement the server holds; nil: nobody's
 	StdStrings   bool                               // standard_conforming_strings
-	Login        string                             // the user it was opened as
 	Unseen       uint64                             // the session that has used it since it was last looked at; 0: none
 	Mixed        bool                               // several have
 	User         uint64                             // the one session that has used it; 0: none, the largest: several
@@ -96,6 +100,7 @@ type Conn struct {
 	Reword       bool                               // the borrower has words of its own for the next error (OwnWords)
 	Callbacks    Callbacks
 	HookFault    string // what went wrong with the borrower's hooks
+	Usage        Usage
 
 	stream     *loop.Stream
 	fd         int // until Start
@@ -165,7 +170,10 @@ func (c *Conn) Detach() { c.stream.Detach() }
 func (c *Conn) Join(l *loop.Loop) error { return c.stream.Join(l) }
 
 // Lend gives the conn to b, which may use it until Reclaim or Return.
-func (c *Conn) Lend(b Borrower) { c.borrower, c.Reword = b, false }
+func (c *Conn) Lend(b Borrower) {
+	c.borrower, c.Reword = b, false
+	c.Usage.reset()
+}
 
 // Return takes the conn back from a borrower that leaves nothing behind.
 func (c *Conn) Return() {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -53,7 +54,8 @@ func Dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	c := newConn(addr, cfg.CancelWaitTimeout)
-	c.Login, c.tcp = cfg.ServerUser, cfg.TCP
+	c.Login, c.DBName, c.tcp = cfg.ServerUser, cfg.DBName, cfg.TCP
+	c.Local, c.Remote = addrPort(nc.LocalAddr()), addrPort(nc.RemoteAddr())
 	err = c.logIn(nc, cfg)
 	if !stop() {
 		err = errors.Join(ctx.Err(), err)
@@ -67,6 +69,15 @@ func Dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// addrPort is not valid for a Unix socket's address.
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		ap := tcp.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
 }
 
 // logIn runs the start-up conversation up to ReadyForQuery.

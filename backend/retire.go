@@ -26,13 +26,16 @@ const (
 	RetireReaped                      // there were more server sessions than reaper_server_threshold
 	RetireHook                        // on_get, on_release or a state callback failed
 	RetirePanic                       // a bug ended the session that held it
+	RetirePaused                      // an administrator has paused its database
+	RetireStopped                     // an administrator has stopped its pool
+	RetireKilled                      // an administrator has closed it
 	retireReasons
 )
 
 var retireNames = [retireReasons]string{
 	"", "lost", "desync", "lifetime", "idle", "unresettable_state", "client_gone_mid_message", "clean_failed",
 	"carry_failed", "cancel_unconfirmed", "reconfigured", "shutdown", "in_the_way", "foreign_setting", "leak", "uses", "purity",
-	"ceded", "reaped", "hook_failed", "panic",
+	"ceded", "reaped", "hook_failed", "panic", "paused", "stopped", "killed",
 }
 
 // String is the reason as logs and metrics show it.

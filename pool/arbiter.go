@@ -40,7 +40,7 @@ func (m *Manager) arbitrate() {
 func (p *Pool) claim() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.queue.len <= p.opening+p.cleaning || p.totalLocked() >= p.limitLocked() {
+	if p.closed || p.orders.hold() || p.queue.len <= len(p.attempts)+p.cleaning || p.totalLocked() >= p.limitLocked() {
 		p.capped = false
 		p.house.budgets.forget(p)
 		return true
@@ -48,12 +48,12 @@ func (p *Pool) claim() bool {
 	if p.clock.now() < p.retryAt {
 		return false
 	}
-	before := p.opening
+	before := len(p.attempts)
 	p.openLocked(1)
-	if p.opening == before {
+	if len(p.attempts) == before {
 		return false
 	}
-	if p.queue.len <= p.opening+p.cleaning {
+	if p.queue.len <= len(p.attempts)+p.cleaning {
 		p.house.budgets.forget(p)
 	} else {
 		p.house.budgets.wake() // one at a time, so that others get their turn
@@ -69,15 +69,20 @@ type surplus struct {
 	cede   int           // what it is giving up already
 	conns  int           // that it has or opens
 	given  int           // of those, that are on their way out
+	halted bool          // it is paused or stopped, and gives up all it has without being asked
 }
 
 func (p *Pool) surplus() surplus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := surplus{pool: p, cede: p.cede, conns: len(p.leases) + p.opening}
+	s := surplus{pool: p, cede: p.cede, conns: len(p.leases) + len(p.attempts)}
+	if s.halted = p.orders.hold(); s.halted {
+		s.cede = s.conns
+		return s
+	}
 	if len(p.leases) > p.cfg.MinSize || p.cfg.MinSize == 0 {
 		if l := p.longestIdleLocked(nil); l != nil {
-			s.idle, s.rested = true, p.clock.now()-l.usedAt
+			s.idle, s.rested = true, p.clock.now()-l.since
 		}
 	}
 	return s
@@ -87,7 +92,7 @@ func (p *Pool) surplus() surplus {
 func (m *Manager) relieve(p *Pool) {
 	p.mu.Lock()
 	cfg := p.cfg
-	need, waited := p.queue.len-p.opening-p.cleaning, time.Duration(0)
+	need, waited := p.queue.len-len(p.attempts)-p.cleaning, time.Duration(0)
 	if p.queue.first != nil {
 		waited = p.clock.now() - p.queue.first.since
 	}
@@ -148,7 +153,7 @@ func (b *budgets) choose(p *Pool, kind limitKind, others []surplus, waited time.
 		}
 		score := -1
 		switch {
-		case q.slots-s.cede <= 0:
+		case s.halted, q.slots-s.cede <= 0:
 		case s.idle && s.cede == 0 && (more > 0 || s.rested >= spareAfter):
 			score = idleFirst + q.slots
 		case fairer(more, waited):
@@ -183,7 +188,7 @@ func (b *budgets) promise(p *Pool) {
 func (p *Pool) giveUpOne() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.orders.hold() {
 		return false
 	}
 	l := p.longestIdleLocked(nil)

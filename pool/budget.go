@@ -52,6 +52,11 @@ const (
 	limitServer
 )
 
+// String is the key of the configuration, the server's own in the last case.
+func (k limitKind) String() string {
+	return [...]string{"max_server_connections", "max_db_connections", "max_user_connections", "max_connections"}[k]
+}
+
 // limit is one that spans several pools, with what is used of it.
 type limit struct {
 	kind        limitKind
@@ -90,21 +95,39 @@ func (b *budgets) limitsLocked(p *Pool, cfg *config.Pool) []limit {
 func (b *budgets) take(p *Pool, cfg *config.Pool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, l := range b.limitsLocked(p, cfg) {
-		if l.limit-l.used <= b.aheadLocked(p, l.kind) {
-			if b.wanting[p] == nil {
-				b.turn++
-				b.wanting[p] = &want{turn: b.turn}
-			}
-			b.wake()
-			return false
+	if _, refused := b.refusalLocked(p, cfg); refused {
+		if b.wanting[p] == nil {
+			b.turn++
+			b.wanting[p] = &want{turn: b.turn}
 		}
+		b.wake()
+		return false
 	}
 	if w := b.wanting[p]; w != nil {
 		w.promised = max(0, w.promised-1)
 	}
 	b.countLocked(p, 1)
 	return true
+}
+
+// refusalLocked is the first limit that has no slot for p, or only for those who come before it.
+func (b *budgets) refusalLocked(p *Pool, cfg *config.Pool) (limit, bool) {
+	for _, l := range b.limitsLocked(p, cfg) {
+		if l.limit-l.used <= b.aheadLocked(p, l.kind) {
+			return l, true
+		}
+	}
+	return limit{}, false
+}
+
+// inTheWay names the limit that keeps p from a slot; "": none does any more.
+func (b *budgets) inTheWay(p *Pool, cfg *config.Pool) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l, refused := b.refusalLocked(p, cfg); refused {
+		return l.kind.String()
+	}
+	return ""
 }
 
 // give gives the slot of a server session back that has ended, or has not come about.
@@ -267,9 +290,9 @@ func (m *Manager) LimitUses() []LimitUse {
 	limits := map[LimitUse]int{}
 	for key, p := range m.all() {
 		cfg := p.Config()
-		limits[LimitUse{Key: "max_server_connections"}] = cfg.MaxServers
-		limits[LimitUse{Key: "max_db_connections", Name: key.Database}] = cfg.MaxDatabase
-		limits[LimitUse{Key: "max_user_connections", Name: key.User}] = cfg.MaxUser
+		limits[LimitUse{Key: limitAll.String()}] = cfg.MaxServers
+		limits[LimitUse{Key: limitDatabase.String(), Name: key.Database}] = cfg.MaxDatabase
+		limits[LimitUse{Key: limitUser.String(), Name: key.User}] = cfg.MaxUser
 	}
 	b := &m.budgets
 	b.mu.Lock()
@@ -280,9 +303,9 @@ func (m *Manager) LimitUses() []LimitUse {
 			continue
 		}
 		switch u.Key {
-		case "max_db_connections":
+		case limitDatabase.String():
 			u.Used = b.databases[u.Name]
-		case "max_user_connections":
+		case limitUser.String():
 			u.Used = b.users[u.Name]
 		default:
 			u.Used = b.all

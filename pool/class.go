@@ -53,15 +53,18 @@ func (p *Pool) assignLocked(l *Lease, c *Class) {
 	}
 }
 
-// shelve puts l among the idle ones of its class.
+// shelveLocked puts l among the idle ones of its class.
 func (p *Pool) shelveLocked(l *Lease) {
 	p.shelfOf(l).push(l)
 	p.idle++
+	l.enterLocked(ServerIdle)
 }
 
+// unshelveLocked takes l off its shelf: it is on its way out, unless the caller has something else in mind for it.
 func (p *Pool) unshelveLocked(l *Lease) {
 	p.shelfOf(l).remove(l)
 	p.idle--
+	l.enterLocked(ServerClosing)
 }
 
 func (p *Pool) shelfOf(l *Lease) *shelf {
@@ -86,7 +89,7 @@ func (p *Pool) longestIdleLocked(ok func(*Lease) bool) *Lease {
 	consider := func(s *shelf) {
 		for l := s.last; l != nil; l = l.prev {
 			if ok == nil || ok(l) {
-				if oldest == nil || l.usedAt < oldest.usedAt {
+				if oldest == nil || l.since < oldest.since {
 					oldest = l
 				}
 				return

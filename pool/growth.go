@@ -17,7 +17,7 @@ type growth struct {
 const patience = 20 * time.Millisecond
 
 // totalLocked is how many server sessions of the pool PostgreSQL has, or may have.
-func (p *Pool) totalLocked() int { return len(p.leases) + p.opening + p.closing }
+func (p *Pool) totalLocked() int { return len(p.leases) + len(p.attempts) + len(p.leaving) }
 
 // limitLocked is how many it may have now.
 func (p *Pool) limitLocked() int {
@@ -29,7 +29,7 @@ func (p *Pool) limitLocked() int {
 
 // roomLocked is how many further server sessions could be opened now.
 func (p *Pool) roomLocked() int {
-	if p.closed || p.capped || p.clock.now() < p.retryAt {
+	if p.closed || p.capped || p.orders.hold() || p.clock.now() < p.retryAt {
 		return 0
 	}
 	return max(0, p.limitLocked()-p.totalLocked())
@@ -38,8 +38,8 @@ func (p *Pool) roomLocked() int {
 // growLocked opens what is wanted now: the minimum, the first of each class, and those for whom no conn will do that
 // others use.
 func (p *Pool) growLocked() {
-	wanted := max(p.queue.eager-p.arriving, p.hungryLocked()) - p.opening
-	if p.opening == 0 && p.totalLocked() < p.cfg.MinSize && p.clock.now() >= p.awayUntil {
+	wanted := max(p.queue.eager-p.arriving, p.hungryLocked()) - len(p.attempts)
+	if len(p.attempts) == 0 && p.totalLocked() < p.cfg.MinSize && p.clock.now() >= p.awayUntil {
 		wanted = max(wanted, 1)
 	}
 	if !p.capped { // else the arbiter says when
@@ -50,23 +50,24 @@ func (p *Pool) growLocked() {
 
 // openLocked begins to open n server sessions, or as many as the limits allow.
 func (p *Pool) openLocked(n int) {
-	if p.closed || p.clock.now() < p.retryAt {
+	if p.closed || p.orders.hold() || p.clock.now() < p.retryAt {
 		return
 	}
-	n = min(n, p.limitLocked()-p.totalLocked(), max(1, p.cfg.Increment)-p.opening)
+	n = min(n, p.limitLocked()-p.totalLocked(), max(1, p.cfg.Increment)-len(p.attempts))
 	for range n {
 		if p.capped = !p.house.budgets.take(p, &p.cfg); p.capped {
 			return
 		}
-		p.opening++
-		p.house.logins(p.cfg).Go(p.open)
+		a := &attempt{since: p.clock.now()}
+		p.attempts[a] = struct{}{}
+		p.house.logins(p.cfg).Go(func() { p.open(a) })
 	}
 }
 
 // armLocked has ripen called after patience, if anybody waits.
 func (p *Pool) armLocked() {
 	g := &p.growth
-	if g.armed || p.closed || p.queue.len == 0 || p.totalLocked() >= p.limitLocked() {
+	if g.armed || p.closed || p.orders.hold() || p.queue.len == 0 || p.totalLocked() >= p.limitLocked() {
 		return
 	}
 	g.armed, p.queue.emptied = true, false
@@ -82,11 +83,11 @@ func (p *Pool) ripen() {
 	p.mu.Lock()
 	g := &p.growth
 	g.armed = false
-	if p.queue.emptied {
+	if p.queue.emptied || p.orders.hold() {
 		g.step = 0
 	} else {
 		g.step = max(1, 2*g.step)
-		p.openLocked(min(g.step, p.queue.len-p.opening))
+		p.openLocked(min(g.step, p.queue.len-len(p.attempts)))
 	}
 	p.armLocked()
 	clean := p.convertLocked(p.queue.first)

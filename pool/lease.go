@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/puddle/v2"
@@ -19,17 +20,49 @@ type Lease struct {
 	res        *puddle.Resource[*Lease]
 	home       *loop.Loop    // owns Conn; guarded by pool.mu, as are all below
 	class      *Class        // whose clients have used it; nil: nothing of anybody is left in it
-	idle       bool          // on a shelf
-	cleaning   bool          // for another class
+	state      ServerState   // changed by enterLocked only
+	since      time.Duration // of the state, on the manager's clock, as is born
 	spent      bool          // its last borrower had pool_purity = new
 	uses       int           // times it was lent
 	generation int           // of the configuration it was opened under
-	born       time.Duration // on the manager's clock, as is usedAt
-	early      float64       // by which part of its lifetime it goes sooner than others
-	usedAt     time.Duration
-	reclaiming time.Duration // since when; 0: not
-	holder     *Request      // of the session that held it last, if that may come back
-	prev, next *Lease        // on the shelf, most recently used first
+	born       time.Duration
+	early      float64  // by which part of its lifetime it goes sooner than others
+	holder     *Request // of the session that held it last, if that may come back
+	prev, next *Lease   // on the shelf, most recently used first
+
+	at     atomic.Pointer[loop.Loop] // that Conn is on; nil on the way between two. Only that loop's thread changes it
+	killed atomic.Bool               // it is to be closed wherever it is (Manager.Disconnect)
+}
+
+// ServerState is what a server session is doing.
+type ServerState uint8
+
+// The states.
+const (
+	ServerOpening    ServerState = iota // being logged in, or not at anybody's disposal yet
+	ServerIdle                          // nobody holds it
+	ServerActive                        // lent
+	ServerReclaiming                    // its client has gone; it is rolled back and cleaned
+	ServerCleaning                      // cleaned for a client of another class
+	ServerClosing                       // on its way out; PostgreSQL has not ended it yet
+	serverStates
+)
+
+var serverStateNames = [serverStates]string{"opening", "idle", "active", "reclaiming", "cleaning", "closing"}
+
+// String is the state as views show it.
+func (s ServerState) String() string { return serverStateNames[s] }
+
+// enterLocked is the only way the state of a server session changes.
+func (l *Lease) enterLocked(next ServerState) {
+	p := l.pool
+	if l.state == ServerCleaning {
+		p.cleaning--
+	}
+	if next == ServerCleaning {
+		p.cleaning++
+	}
+	l.state, l.since = next, p.clock.now()
 }
 
 // Release gives back a conn on which nothing of its borrower is left.
@@ -42,32 +75,17 @@ func (l *Lease) Release() {
 func (l *Lease) Reclaim(left backend.Leftovers) {
 	p := l.pool
 	p.mu.Lock()
-	l.reclaiming = p.clock.now()
+	l.enterLocked(ServerReclaiming)
 	p.mu.Unlock()
 	l.Conn.Reclaim(left)
 }
 
 // Reclaimed implements backend.Keeper.
-func (l *Lease) Reclaimed() {
-	p := l.pool
-	p.mu.Lock()
-	l.atRestLocked()
-	p.mu.Unlock()
-	l.Release()
-}
+func (l *Lease) Reclaimed() { l.Release() }
 
 // HookFailed implements backend.Keeper.
 func (l *Lease) HookFailed(fault string) {
 	l.pool.log.WarnContext(context.Background(), "on_release has failed for a client that has gone", "fault", fault, "server_pid", l.Conn.PID)
-}
-
-// atRestLocked notes that the conn is not being cleaned any more.
-func (l *Lease) atRestLocked() {
-	l.reclaiming = 0
-	if l.cleaning {
-		l.cleaning = false
-		l.pool.cleaning--
-	}
 }
 
 // Lost implements backend.Keeper: the conn is closed for good, and its place is free once PostgreSQL has ended the
@@ -76,17 +94,17 @@ func (l *Lease) Lost(reason backend.RetireReason) {
 	p := l.pool
 	p.mu.Lock()
 	use := l.useLocked()
-	if l.idle {
+	if l.state == ServerIdle {
 		p.unshelveLocked(l)
 	}
 	if r := l.holder; r != nil && r.last == l {
 		r.last = nil
 	}
 	l.holder = nil
-	l.atRestLocked()
+	l.enterLocked(ServerClosing)
 	p.assignLocked(l, nil)
 	delete(p.leases, l)
-	p.closing++
+	p.leaving[l] = struct{}{}
 	p.retired[reason]++
 	var refused []*Request
 	var gone error
@@ -97,9 +115,7 @@ func (l *Lease) Lost(reason backend.RetireReason) {
 	if reason == backend.RetireLost {
 		l.noteLost(use)
 	}
-	for _, r := range refused {
-		r.Loop.Post(func() { r.Borrower.Refused(gone) })
-	}
+	refuse(refused, gone)
 	p.log.DebugContext(context.Background(), "server session closed", "conn_id", uint64(l.Conn.ID), "server_pid", l.Conn.PID, "reason", reason.String())
 	l.res.Destroy()
 }
@@ -108,9 +124,9 @@ func (l *Lease) Lost(reason backend.RetireReason) {
 func (l *Lease) offer() {
 	p := l.pool
 	p.mu.Lock()
+	l.enterLocked(ServerClosing) // unless somebody gets it, or a shelf
 	reason := p.surplusLocked(l, len(p.leases))
 	if reason == backend.NotRetired {
-		l.usedAt = p.clock.now()
 		r, next := p.placeLocked(l)
 		switch next {
 		case placeLend:
@@ -192,9 +208,9 @@ func (p *Pool) placeLocked(l *Lease) (*Request, placement) {
 // stuckLocked tells whether r, the first in the queue, will get no conn unless one that does not suit it is cleaned
 // or makes room.
 func (p *Pool) stuckLocked(r *Request) bool {
-	coming := p.opening + p.cleaning
+	coming := len(p.attempts) + p.cleaning
 	if r.Terms.New {
-		coming = p.opening + p.closing
+		coming = len(p.attempts) + len(p.leaving)
 	}
 	return coming == 0 && p.roomLocked() == 0
 }
@@ -202,8 +218,8 @@ func (p *Pool) stuckLocked(r *Request) bool {
 // cleanLocked notes that l, which is not on a shelf, is being cleaned for another class. conversion.begin does it.
 func (p *Pool) cleanLocked(l *Lease) {
 	p.assignLocked(l, nil)
-	l.cleaning, l.spent, l.reclaiming = true, false, p.clock.now()
-	p.cleaning++
+	l.spent = false
+	l.enterLocked(ServerCleaning)
 }
 
 // conversion is an idle conn that is to be cleaned for another class, or closed to make room.
@@ -215,11 +231,12 @@ type conversion struct {
 // convertLocked finds r, which waits, an idle conn that does not suit it as it is, if there is no room for another.
 // The caller begins the conversion without the lock.
 func (p *Pool) convertLocked(r *Request) conversion {
-	if r == nil || p.idle == 0 || p.roomLocked() > 0 {
+	if r == nil || p.idle == 0 || p.orders.hold() || p.roomLocked() > 0 {
 		return conversion{}
 	}
 	clean := !r.Terms.New
-	if clean && p.opening+p.cleaning >= p.queue.len-p.queue.fresh || !clean && p.opening+p.closing >= p.queue.fresh {
+	opening := len(p.attempts)
+	if clean && opening+p.cleaning >= p.queue.len-p.queue.fresh || !clean && opening+len(p.leaving) >= p.queue.fresh {
 		return conversion{}
 	}
 	l := p.longestIdleLocked(func(l *Lease) bool { return !suits(l, r) })
@@ -255,10 +272,17 @@ func (l *Lease) handTo(r *Request, move bool) {
 		l.lend(r)
 		return
 	}
+	l.at.Store(nil)
 	l.Conn.Detach()
 	r.Loop.Post(func() {
 		if err := l.Conn.Join(r.Loop); err != nil {
 			l.Conn.Retire(backend.RetireLost)
+			l.pool.requeue(r)
+			return
+		}
+		l.at.Store(r.Loop)
+		if l.killed.Load() { // on its way, where Disconnect's letter could not reach it
+			l.Conn.Retire(backend.RetireKilled)
 			l.pool.requeue(r)
 			return
 		}
@@ -272,6 +296,7 @@ func (l *Lease) giveLocked(r *Request) {
 		old.holder = nil
 	}
 	r.last, l.holder = l, r
+	l.enterLocked(ServerActive)
 	if r.Login {
 		return
 	}
@@ -304,7 +329,7 @@ type shelf struct {
 }
 
 func (s *shelf) push(l *Lease) {
-	l.idle, l.prev, l.next = true, nil, s.first
+	l.prev, l.next = nil, s.first
 	if s.first == nil {
 		s.last = l
 	} else {
@@ -324,5 +349,5 @@ func (s *shelf) remove(l *Lease) {
 	} else {
 		l.next.prev = l.prev
 	}
-	l.idle, l.prev, l.next = false, nil, nil
+	l.prev, l.next = nil, nil
 }

@@ -23,13 +23,14 @@ func (m *Manager) Lost() map[string]uint64 {
 
 // useLocked says for the log what the conn is used for.
 func (l *Lease) useLocked() string {
-	switch {
-	case l.idle:
+	switch l.state {
+	case ServerIdle:
 		return "idle"
-	case l.reclaiming > 0:
+	case ServerReclaiming, ServerCleaning:
 		return "reclaiming"
+	default:
+		return "lent"
 	}
-	return "lent"
 }
 
 // noteLost counts and logs the loss of l's connection.
@@ -47,15 +48,12 @@ func (l *Lease) noteLost(use string) {
 }
 
 // bereavedLocked returns who is to be refused, and with what error, because l was the last server session and
-// PostgreSQL's host does not answer: an attempt to connect would keep them waiting as long again.
+// PostgreSQL's host does not answer: an attempt to connect would keep them waiting as long again. While the pool is
+// paused nobody is: who paused it may have taken the host away.
 func (p *Pool) bereavedLocked(l *Lease) ([]*Request, error) {
-	if len(p.leases) > 0 || !l.Conn.Ending.Fate.Vanished() {
+	if len(p.leases) > 0 || p.orders.Paused || !l.Conn.Ending.Fate.Vanished() {
 		return nil, nil
 	}
 	err := fmt.Errorf("PostgreSQL at %s does not answer (%s)", l.Conn.Addr, l.Conn.Ending.Fate)
-	var refused []*Request
-	for r := p.queue.pop(); r != nil; r = p.queue.pop() {
-		refused = append(refused, r)
-	}
-	return refused, err
+	return p.queue.popAll(), err
 }

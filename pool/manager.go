@@ -25,9 +25,10 @@ type Manager struct {
 
 	shrinking atomic.Bool // limits that span pools may have become narrower than what there is
 
-	mu     sync.Mutex // guards pools and closed; taken before a Pool's
+	mu     sync.Mutex // guards all below; taken before a Pool's
 	pools  map[Key]*Pool
 	closed bool
+	orders standingOrders
 }
 
 // house is what the pools share.
@@ -47,7 +48,7 @@ const tick = 100 * time.Millisecond
 
 // NewManager starts an empty manager whose conns live on loops. Close ends it.
 func NewManager(dial DialFunc, loops []*loop.Loop, log *slog.Logger) *Manager {
-	m := &Manager{log: log, stop: make(chan struct{}), pools: map[Key]*Pool{}}
+	m := &Manager{log: log, stop: make(chan struct{}), pools: map[Key]*Pool{}, orders: standingOrders{databases: map[string]Orders{}}}
 	m.open(dial, loops)
 	m.done.Go(m.run)
 	return m
@@ -91,6 +92,7 @@ func (m *Manager) Join(cfg config.Pool, class string) (*Pool, *Class, error) {
 		if p, err = newPool(cfg, &m.house, m.log); err != nil {
 			return nil, nil, fmt.Errorf("pool %s/%s: %w", cfg.Database, cfg.User, err)
 		}
+		p.orders = m.orders.inForce(key.Database)
 		m.pools[key] = p
 	}
 	return p, p.join(class), nil

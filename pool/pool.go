@@ -20,6 +20,7 @@ import (
 var (
 	ErrWaitTimeout = errors.New("no server session became free within query_wait_timeout")
 	ErrClosed      = errors.New("the pool is closed")
+	ErrStopped     = errors.New("the pool is stopped")
 )
 
 // DialFunc opens a server session.
@@ -50,13 +51,14 @@ type Pool struct {
 	blank      shelf // idle conns that belong to no class, because nothing is left in them
 	idle       int   // on all shelves
 	queue      queue
-	opening    int
-	arriving   int  // opened, and not at anybody's disposal yet
-	closing    int  // retired, not yet ended by PostgreSQL
-	cleaning   int  // for clients of another class
-	reserving  bool // reserve_pool_size is in use
-	capped     bool // a limit that spans several pools is in the way; the arbiter says when it is not
-	cede       int  // conns to be given up for other pools as they become free
+	attempts   map[*attempt]struct{} // to open further ones
+	arriving   int                   // opened, and not at anybody's disposal yet
+	leaving    map[*Lease]struct{}   // retired, not yet ended by PostgreSQL
+	cleaning   int                   // for clients of another class
+	orders     Orders                // in force for it; changed by order only
+	reserving  bool                  // reserve_pool_size is in use
+	capped     bool                  // a limit that spans several pools is in the way; the arbiter says when it is not
+	cede       int                   // conns to be given up for other pools as they become free
 	closed     bool
 	failures   int           // logins to PostgreSQL failed in a row
 	failure    error         // the last of them
@@ -66,7 +68,8 @@ type Pool struct {
 	retired    map[backend.RetireReason]uint64
 	tally      tally
 	opened     uint64
-	historic   int // most server sessions at once
+	historic   int           // most server sessions at once
+	historicAt time.Duration // since when
 
 	slots  int             // server sessions that the budgets count for it; guarded by their mutex, as is server
 	server backend.Address // PostgreSQL's
@@ -77,7 +80,7 @@ func newPool(cfg config.Pool, h *house, log *slog.Logger) (*Pool, error) {
 		Key:   Key{cfg.Database, cfg.User},
 		log:   log.With("database", cfg.Database, "user", cfg.User),
 		clock: &h.clock, house: h, cfg: cfg, server: addressOf(cfg),
-		leases: map[*Lease]struct{}{}, classes: map[string]*Class{}, retired: map[backend.RetireReason]uint64{},
+		leases: map[*Lease]struct{}{}, attempts: map[*attempt]struct{}{}, leaving: map[*Lease]struct{}{}, classes: map[string]*Class{}, retired: map[backend.RetireReason]uint64{},
 	}
 	conns, err := puddle.NewPool(&puddle.Config[*Lease]{
 		Constructor: p.dial,
@@ -97,12 +100,17 @@ func (p *Pool) join(class string) *Class {
 }
 
 // Acquire lends a conn to r, whose loop must call it. (nil, nil) means that r is queued, first come first served, and
-// hears from its Borrower. The error is why there is none and will be none soon: PostgreSQL's own, or ErrClosed.
+// hears from its Borrower. The error is why there is none and will be none soon: PostgreSQL's own, ErrStopped or
+// ErrClosed.
 func (p *Pool) Acquire(r *Request) (*Lease, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		return nil, ErrClosed
+	}
+	if p.orders.Stopped {
+		p.mu.Unlock()
+		return nil, ErrStopped
 	}
 	p.countLocked(r)
 	l := p.chooseLocked(r)
@@ -114,8 +122,10 @@ func (p *Pool) Acquire(r *Request) (*Lease, error) {
 		}
 		r.since, r.notified = p.clock.now(), false
 		p.queue.push(r)
-		p.tally.waits++
-		r.Class.tally.waits++
+		if !r.Login {
+			p.tally.waits++
+			r.Class.tally.waits++
+		}
 		p.growLocked()
 		conversion := p.convertLocked(r)
 		p.mu.Unlock()
@@ -126,6 +136,9 @@ func (p *Pool) Acquire(r *Request) (*Lease, error) {
 	owner := l.home
 	l.home = r.Loop
 	l.giveLocked(r)
+	if owner != r.Loop { // it may still fail to come, and then the wait has begun here
+		r.since, r.notified = l.since, false
+	}
 	p.mu.Unlock()
 	if owner != r.Loop {
 		owner.Post(func() { l.pull(r) })
@@ -155,6 +168,9 @@ func (p *Pool) Keep(l *Lease, r *Request) {
 // one of r's class that no other client would come back to, on r's own loop, with r's settings, as far as there is a
 // choice; else one in which nothing of anybody is left; else one that another client would come back to.
 func (p *Pool) chooseLocked(r *Request) *Lease {
+	if p.orders.Paused {
+		return nil
+	}
 	if r.Terms.New {
 		for l := p.blank.first; l != nil; l = l.next {
 			if suits(l, r) {
@@ -163,7 +179,7 @@ func (p *Pool) chooseLocked(r *Request) *Lease {
 		}
 		return nil
 	}
-	if l := r.last; l != nil && l.idle && l.pool == p && suits(l, r) {
+	if l := r.last; l != nil && l.state == ServerIdle && l.pool == p && suits(l, r) {
 		return l
 	}
 	const look = 16 // idle conns compared at most
@@ -221,36 +237,31 @@ func (p *Pool) Withdraw(r *Request) bool {
 // requeue puts r in front again, after the conn meant for it has died on the way.
 func (p *Pool) requeue(r *Request) {
 	p.mu.Lock()
+	if p.orders.Stopped {
+		p.mu.Unlock()
+		refuse([]*Request{r}, ErrStopped)
+		return
+	}
 	p.queue.pushFront(r)
 	p.growLocked()
 	p.mu.Unlock()
 }
 
+// refuse tells those whose wait has ended without a conn.
+func refuse(requests []*Request, err error) {
+	for _, r := range requests {
+		r.Loop.Post(func() { r.Borrower.Refused(err) })
+	}
+}
+
 // grantedLocked notes the end of r's wait.
 func (p *Pool) grantedLocked(r *Request) {
+	if r.Login {
+		return
+	}
 	waited := p.clock.now() - r.since
 	p.tally.waited += waited
 	r.Class.tally.waited += waited
-}
-
-// surplusLocked tells why l, which is free, must go rather than be lent again. total is how many conns there are.
-func (p *Pool) surplusLocked(l *Lease, total int) backend.RetireReason {
-	switch {
-	case p.closed:
-		return backend.RetireShutdown
-	case l.generation != p.generation, total+p.opening > p.limitLocked():
-		return backend.RetireReconfigured
-	case p.clock.now() < p.awayUntil && p.queue.len == 0:
-		return backend.RetireInTheWay
-	case l.uses > 0 && float64(p.clock.now()-l.born) >= float64(p.cfg.ServerLifetime)*(1-l.early): // 0: each is used once, as with PgBouncer
-		return backend.RetireLifetime
-	case p.cfg.MaxUse > 0 && l.uses >= p.cfg.MaxUse:
-		return backend.RetireUses
-	case p.cede > 0 && !l.idle:
-		p.cede--
-		return backend.RetireCeded
-	}
-	return backend.NotRetired
 }
 
 // Reconfigure puts cfg in force. Server sessions opened for another server, database or user, and those beyond a
@@ -261,8 +272,7 @@ func (p *Pool) Reconfigure(cfg config.Pool) {
 	p.cfg = cfg
 	if old.Host != cfg.Host || old.Port != cfg.Port || old.DBName != cfg.DBName || old.ServerUser != cfg.ServerUser ||
 		old.ServerPassword != cfg.ServerPassword || old.TCP != cfg.TCP || old.Callbacks != cfg.Callbacks {
-		p.generation++
-		p.retryAt = 0
+		p.renewLocked()
 	}
 	p.house.budgets.move(p, addressOf(cfg))
 	p.house.logins(cfg).SetLimit(cfg.LoginsAtOnce)
@@ -301,16 +311,26 @@ const giveUpTime = 6 * time.Second
 // Renew replaces the conns, idle ones at once, others as they become free: what a new session begins with has changed.
 func (p *Pool) Renew() {
 	p.mu.Lock()
-	p.generation++
+	p.renewLocked()
+	p.growLocked()
 	p.mu.Unlock()
 	p.retireIdle(p.surplusLocked)
 }
 
-// Wanted tells whether somebody waits for a conn.
+// renewLocked begins another generation of conns. Logins that are under way are given up: they may go where nobody is
+// any more, and would be waited for until they fail.
+func (p *Pool) renewLocked() {
+	p.generation++
+	p.retryAt = 0
+	p.abandonLocked()
+}
+
+// Wanted tells whether those who hold a conn for comfort only should give it back: somebody waits for one, or they are
+// all to be closed.
 func (p *Pool) Wanted() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.queue.len > 0
+	return p.queue.len > 0 || p.orders.hold()
 }
 
 // unused tells whether the pool could be forgotten.
@@ -334,42 +354,9 @@ func (p *Pool) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.growth.stop()
-	var refused []*Request
-	for r := p.queue.pop(); r != nil; r = p.queue.pop() {
-		refused = append(refused, r)
-	}
+	refused := p.queue.popAll()
 	p.mu.Unlock()
-	for _, r := range refused {
-		r.Loop.Post(func() { r.Borrower.Refused(ErrClosed) })
-	}
+	refuse(refused, ErrClosed)
 	p.retireIdle(func(*Lease, int) backend.RetireReason { return backend.RetireShutdown })
 	p.conns.Close()
-}
-
-// retireIdle closes the idle conns for which why gives a reason, least recently used first. why is told how many
-// server sessions the pool has, without those it has condemned.
-func (p *Pool) retireIdle(why func(l *Lease, total int) backend.RetireReason) {
-	type victim struct {
-		lease  *Lease
-		reason backend.RetireReason
-	}
-	var victims []victim
-	p.mu.Lock()
-	for {
-		var reason backend.RetireReason
-		l := p.longestIdleLocked(func(l *Lease) bool {
-			reason = why(l, len(p.leases)-len(victims))
-			return reason != backend.NotRetired
-		})
-		if l == nil {
-			break
-		}
-		reason = why(l, len(p.leases)-len(victims))
-		p.unshelveLocked(l) // off the shelf at once, so that nobody is lent it meanwhile
-		victims = append(victims, victim{l, reason})
-	}
-	p.mu.Unlock()
-	for _, v := range victims {
-		v.lease.home.Post(func() { v.lease.Conn.Retire(v.reason) })
-	}
 }

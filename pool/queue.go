@@ -13,9 +13,9 @@ type Borrower interface {
 	backend.Borrower
 	// Lent: the lease that was waited for.
 	Lent(l *Lease)
-	// Refused: the wait has ended without one. err is ErrWaitTimeout, ErrClosed, or why PostgreSQL let nobody in.
+	// Refused: the wait has ended without one. err is ErrWaitTimeout, ErrStopped, ErrClosed, or why PostgreSQL let nobody in.
 	Refused(err error)
-	// StillWaiting: query_wait_notify has passed, and so many are ahead.
+	// StillWaiting: query_wait_notify has passed, and so many are ahead. Pool.Orders tells whether the pool is paused.
 	StillWaiting(ahead int, waited time.Duration)
 }
 
@@ -95,6 +95,15 @@ func (q *queue) pop() *Request {
 		q.remove(r)
 	}
 	return r
+}
+
+// popAll empties the queue.
+func (q *queue) popAll() []*Request {
+	all := make([]*Request, 0, q.len)
+	for r := q.pop(); r != nil; r = q.pop() {
+		all = append(all, r)
+	}
+	return all
 }
 
 func (q *queue) remove(r *Request) {

@@ -71,8 +71,8 @@ func TestShelfGivesTheLastUsedFirst(t *testing.T) {
 		} else {
 			i := random.IntN(len(want))
 			s.remove(want[i])
-			if want[i].idle {
-				t.Fatalf("step %d: a lease that was taken off counts as idle", step)
+			if want[i].prev != nil || want[i].next != nil {
+				t.Fatalf("step %d: a lease that was taken off is still linked", step)
 			}
 			want = slices.Delete(want, i, i+1)
 		}

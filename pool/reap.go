@@ -8,10 +8,10 @@ import (
 	"pooler/backend"
 )
 
-// dormant is an idle conn that may be closed, and when it was used last.
+// dormant is an idle conn that may be closed, and since when it idles.
 type dormant struct {
-	lease  *Lease
-	usedAt time.Duration
+	lease *Lease
+	since time.Duration
 }
 
 // Reap closes the server sessions that have been idle longest, but at least for least, until target are left, if there
@@ -30,7 +30,7 @@ func (m *Manager) Reap(threshold, target int, least time.Duration, dryRun bool) 
 	if before <= threshold {
 		return before, nil
 	}
-	slices.SortFunc(all, func(a, b dormant) int { return cmp.Compare(a.usedAt, b.usedAt) })
+	slices.SortFunc(all, func(a, b dormant) int { return cmp.Compare(a.since, b.since) })
 	marked := map[*Pool][]dormant{}
 	for _, d := range all[:min(before-target, len(all))] {
 		marked[d.lease.pool] = append(marked[d.lease.pool], d)
@@ -51,13 +51,13 @@ func (p *Pool) dormant(least time.Duration) (total int, idle []dormant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.now()
-	total = len(p.leases) + p.opening
+	total = len(p.leases) + len(p.attempts)
 	for l := range p.leases {
-		if l.idle && now-l.usedAt >= least {
-			idle = append(idle, dormant{l, l.usedAt})
+		if l.state == ServerIdle && now-l.since >= least {
+			idle = append(idle, dormant{l, l.since})
 		}
 	}
-	slices.SortFunc(idle, func(a, b dormant) int { return cmp.Compare(a.usedAt, b.usedAt) })
+	slices.SortFunc(idle, func(a, b dormant) int { return cmp.Compare(a.since, b.since) })
 	return total, idle[:min(len(idle), max(0, len(p.leases)-p.cfg.MinSize))]
 }
 
@@ -66,7 +66,7 @@ func (p *Pool) reap(list []dormant) int {
 	var victims []*Lease
 	p.mu.Lock()
 	for _, d := range list {
-		if d.lease.idle && d.lease.usedAt == d.usedAt && len(p.leases)-len(victims) > p.cfg.MinSize {
+		if d.lease.state == ServerIdle && d.lease.since == d.since && len(p.leases)-len(victims) > p.cfg.MinSize {
 			p.unshelveLocked(d.lease) // off the shelf at once, so that nobody is lent it meanwhile
 			victims = append(victims, d.lease)
 		}

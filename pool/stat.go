@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -17,9 +18,12 @@ type Stat struct {
 	Reclaiming     int // being rolled back and cleaned
 	Opening        int
 	Closing        int
-	Waiting        int           // clients in the queue
+	Sessions       int           // clients that use the pool
+	Waiting        int           // of those, in the queue
 	LongestWait    time.Duration // of those
 	HistoricMax    int           // most server sessions at once, so far
+	HistoricAt     time.Time     // when that was reached first; zero if there has been none
+	Orders         Orders        // in force for it
 	Use
 	Opened  uint64
 	Retired map[backend.RetireReason]uint64
@@ -50,15 +54,19 @@ func (p *Pool) Stat() Stat {
 	defer p.mu.Unlock()
 	s := Stat{
 		Database: p.cfg.Database, User: p.cfg.User, Size: p.cfg.Size,
-		Idle: p.idle, Opening: p.opening, Closing: p.closing, Waiting: p.queue.len, HistoricMax: p.historic,
+		Waiting: p.queue.len, HistoricMax: p.historic, Orders: p.orders,
 		Use: p.tally.use(), Opened: p.opened, Retired: maps.Clone(p.retired),
 	}
-	for l := range p.leases {
-		if l.reclaiming > 0 {
-			s.Reclaiming++
-		}
+	s.Sessions = int(p.sessions.Load())
+	if p.historic > 0 {
+		s.HistoricAt = p.clock.start.Add(p.historicAt)
 	}
-	s.Active = len(p.leases) - s.Idle - s.Reclaiming
+	var n [serverStates]int
+	for l := range p.leases {
+		n[l.state]++
+	}
+	s.Idle, s.Active, s.Reclaiming = n[ServerIdle], n[ServerActive], n[ServerReclaiming]+n[ServerCleaning]
+	s.Opening, s.Closing = len(p.attempts)+n[ServerOpening], len(p.leaving)+n[ServerClosing]
 	if r := p.queue.first; r != nil {
 		s.LongestWait = p.clock.now() - r.since
 	}
@@ -71,4 +79,25 @@ func (p *Pool) Stat() Stat {
 
 func (t tally) use() Use {
 	return Use{Requests: t.requests, Hits: t.hits, Waits: t.waits, WaitTime: t.waited, Timeouts: t.timeouts}
+}
+
+// LoginStat is a snapshot of the logins to one PostgreSQL.
+type LoginStat struct {
+	Addr    backend.Address
+	Limit   int // at the same time
+	Running int
+	Waiting int // for their turn
+}
+
+// Logins is a snapshot of the logins to each PostgreSQL that pools have logged in to, by address.
+func (m *Manager) Logins() []LoginStat {
+	m.house.mu.Lock()
+	defer m.house.mu.Unlock()
+	all := make([]LoginStat, 0, len(m.gates))
+	for addr, g := range m.gates {
+		running, waiting := g.Stat()
+		all = append(all, LoginStat{addr, g.Limit(), running, waiting})
+	}
+	slices.SortFunc(all, func(a, b LoginStat) int { return cmp.Compare(a.Addr.Addr, b.Addr.Addr) })
+	return all
 }

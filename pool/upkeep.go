@@ -20,7 +20,7 @@ func (p *Pool) upkeep() {
 	p.mu.Lock()
 	r := p.queue.first
 	switch {
-	case r == nil:
+	case r == nil, p.orders.hold():
 		p.reserving = false
 	case p.cfg.Reserve > 0 && now-r.since >= p.cfg.ReserveTime:
 		p.reserving = true
@@ -38,13 +38,80 @@ func (p *Pool) outdatedLocked(l *Lease, total int, now time.Duration) backend.Re
 	if reason := p.surplusLocked(l, total); reason != backend.NotRetired {
 		return reason
 	}
-	if p.cfg.ServerIdleTimeout > 0 && now-l.usedAt > p.cfg.ServerIdleTimeout && total > p.cfg.MinSize {
+	if p.cfg.ServerIdleTimeout > 0 && now-l.since > p.cfg.ServerIdleTimeout && total > p.cfg.MinSize {
 		return backend.RetireIdle
 	}
 	return backend.NotRetired
 }
 
-// expireWaits refuses those who have waited query_wait_timeout and tells those who have waited query_wait_notify.
+// surplusLocked tells why l, which is free, must go rather than be lent again. total is how many conns there are.
+func (p *Pool) surplusLocked(l *Lease, total int) backend.RetireReason {
+	reason := p.condemnedLocked(l)
+	switch {
+	case reason != backend.NotRetired:
+		return reason
+	case total+len(p.attempts) > p.limitLocked():
+		return backend.RetireReconfigured
+	case p.clock.now() < p.awayUntil && p.queue.len == 0:
+		return backend.RetireInTheWay
+	case l.uses > 0 && float64(p.clock.now()-l.born) >= float64(p.cfg.ServerLifetime)*(1-l.early): // 0: each is used once, as with PgBouncer
+		return backend.RetireLifetime
+	case p.cfg.MaxUse > 0 && l.uses >= p.cfg.MaxUse:
+		return backend.RetireUses
+	case p.cede > 0 && l.state != ServerIdle:
+		p.cede--
+		return backend.RetireCeded
+	}
+	return backend.NotRetired
+}
+
+// condemnedLocked tells why l must not be lent again, by somebody's order or because of a change.
+func (p *Pool) condemnedLocked(l *Lease) backend.RetireReason {
+	switch {
+	case p.closed:
+		return backend.RetireShutdown
+	case l.killed.Load():
+		return backend.RetireKilled
+	case p.orders.Stopped:
+		return backend.RetireStopped
+	case p.orders.Paused:
+		return backend.RetirePaused
+	case l.generation != p.generation:
+		return backend.RetireReconfigured
+	}
+	return backend.NotRetired
+}
+
+// retireIdle closes the idle conns for which why gives a reason, least recently used first. why is told how many
+// server sessions the pool has, without those it has condemned.
+func (p *Pool) retireIdle(why func(l *Lease, total int) backend.RetireReason) {
+	type victim struct {
+		lease  *Lease
+		reason backend.RetireReason
+	}
+	var victims []victim
+	p.mu.Lock()
+	for {
+		var reason backend.RetireReason
+		l := p.longestIdleLocked(func(l *Lease) bool {
+			reason = why(l, len(p.leases)-len(victims))
+			return reason != backend.NotRetired
+		})
+		if l == nil {
+			break
+		}
+		reason = why(l, len(p.leases)-len(victims))
+		p.unshelveLocked(l) // off the shelf at once, so that nobody is lent it meanwhile
+		victims = append(victims, victim{l, reason})
+	}
+	p.mu.Unlock()
+	for _, v := range victims {
+		v.lease.home.Post(func() { v.lease.Conn.Retire(v.reason) })
+	}
+}
+
+// expireWaits refuses those who have waited query_wait_timeout, unless the pool is paused, and tells those who have
+// waited query_wait_notify.
 func (p *Pool) expireWaits(now time.Duration) {
 	p.mu.Lock()
 	reason := ErrWaitTimeout
@@ -62,7 +129,7 @@ func (p *Pool) expireWaits(now time.Duration) {
 		next := r.next
 		waited := now - r.since
 		switch {
-		case r.Terms.Wait > 0 && waited >= r.Terms.Wait:
+		case r.Terms.Wait > 0 && !p.orders.Paused && waited >= r.Terms.Wait:
 			p.queue.remove(r)
 			p.tally.timeouts++
 			r.Class.tally.timeouts++
@@ -75,9 +142,7 @@ func (p *Pool) expireWaits(now time.Duration) {
 		r = next
 	}
 	p.mu.Unlock()
-	for _, r := range expired {
-		r.Loop.Post(func() { r.Borrower.Refused(reason) })
-	}
+	refuse(expired, reason)
 	for _, n := range notes {
 		n.r.Loop.Post(func() { n.r.Borrower.StillWaiting(n.ahead, n.after) })
 	}
@@ -88,7 +153,7 @@ func (p *Pool) retireStuck(now time.Duration) {
 	p.mu.Lock()
 	var stuck []*Lease
 	for l := range p.leases {
-		if l.reclaiming > 0 && now-l.reclaiming > reclaimLimit {
+		if (l.state == ServerReclaiming || l.state == ServerCleaning) && now-l.since > reclaimLimit {
 			stuck = append(stuck, l)
 		}
 	}

@@ -31,6 +31,13 @@ func (g *Gate) SetLimit(limit int) {
 	g.mu.Unlock()
 }
 
+// Limit is how many may run at the same time.
+func (g *Gate) Limit() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.limit
+}
+
 // Stat is how many run, and how many wait.
 func (g *Gate) Stat() (running, waiting int) {
 	g.mu.Lock()
