@@ -85,7 +85,7 @@ type Config struct {
 	Loops int `toml:"loops" reload:"restart"`
 
 	LogLevel          LogLevel  `toml:"log_level"`
-	LogFormat         LogFormat `toml:"log_format"`
+	LogFormat         LogFormat `toml:"log_format" reload:"restart"`
 	LogConnections    bool      `toml:"log_connections"`
 	LogDisconnections bool      `toml:"log_disconnections"`
 	StatsPeriod       Duration  `toml:"stats_period"`

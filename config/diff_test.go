@@ -24,7 +24,7 @@ func TestDiff(t *testing.T) {
 		{"a duration", "query_wait_timeout = 60", `query_wait_timeout = "2m30s"`, []Change{{"query_wait_timeout", "1m", "2m30s", false}}},
 		{"a string and a list", "", "log_format = \"json\"\nadmin_users = [\"a\"]", []Change{
 			{"admin_users", `[]`, `["a"]`, false},
-			{"log_format", `"text"`, `"json"`, false},
+			{"log_format", `"text"`, `"json"`, true},
 		}},
 		{"an optional key that appears", "[databases.a]", "[databases.a]\nserver_lifetime = 0", []Change{{"databases.a.server_lifetime", "inherit", "0s", false}}},
 		{"a boundary", "[databases.a]", "[databases.a]\npool_boundary = \"session\"", []Change{{"databases.a.pool_boundary", "inherit", "session", false}}},
@@ -72,7 +72,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestKeysThatNeedARestart(t *testing.T) {
-	want := []string{"listen_addr", "listen_port", "unix_socket_dir", "unix_socket_mode", "http_listen", "loops"}
+	want := []string{"listen_addr", "listen_port", "unix_socket_dir", "unix_socket_mode", "http_listen", "loops", "log_format"}
 	var got []string
 	for _, f := range fieldsOf(reflect.TypeFor[Config]()) {
 		if f.restart {

@@ -45,6 +45,17 @@ func (a *accepted) add(key acceptedKey, st *sessionstate.Statement, all *session
 	a.known[key] = st
 }
 
+// list is how often each statement is remembered.
+func (a *accepted) list() map[*sessionstate.Statement]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	times := make(map[*sessionstate.Statement]int, len(a.known))
+	for _, st := range a.known {
+		times[st]++
+	}
+	return times
+}
+
 func (a *accepted) forget(all *sessionstate.Statements) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,6 +94,7 @@ func (s *Session) parseKnown(frame []byte) bool {
 	}
 	s.srv.statements.Hold(st)
 	s.names[string(name)] = st
+	s.traffic.ClientParses++
 	s.enter(PhaseIdle)
 	s.client.Write(wire.AppendHeader(nil, '1', 0))
 	return true

@@ -68,7 +68,7 @@ func (s *Session) noteReset(t *sessionstate.Text, text []byte) {
 func (s *Session) noteLeft(t *sessionstate.Text, text []byte) {
 	if lasting := sessionstate.PinsOf(t.Effects); lasting != 0 {
 		s.pins |= lasting
-		s.notePins(string(text[:min(len(text), maxShownText)]))
+		s.notePins(text[:min(len(text), maxShownText)])
 	}
 	if s.tempPath {
 		s.doubt(text).Kinds |= tempPin
@@ -153,8 +153,7 @@ func (s *Session) noteRun(name string, text []byte) {
 // doubt returns the session's doubts, which it begins if there are none.
 func (s *Session) doubt(text []byte) *sessionstate.Doubts {
 	if s.doubts == nil {
-		s.errors = s.lease.Conn.Errors
-		s.doubts = &sessionstate.Doubts{Text: string(text[:min(len(text), maxShownText)])}
+		s.doubts = &sessionstate.Doubts{Text: string(text[:min(len(text), maxShownText)]), Errors: s.lease.Conn.Errors}
 	}
 	return s.doubts
 }
@@ -166,7 +165,7 @@ const maxShownText = 1000
 func (s *Session) audit() {
 	c, d := s.lease.Conn, s.doubts
 	q := backend.Question{Kinds: d.Kinds, AllSettings: d.AllSettings, Names: d.Names}
-	if c.Errors != s.errors { // what was set may not have been
+	if c.Errors != d.Errors { // what was set may not have been
 		d.AllSettings = d.AllSettings || len(d.Names) > 0
 	}
 	if d.AllSettings {
@@ -199,7 +198,7 @@ func (s *Session) OnAudited(r *backend.Report) {
 		if d.Kinds&sessionstate.PinSet(sessionstate.EffectPrepare) != 0 {
 			s.adoptPrepared(r)
 		}
-		s.notePins(d.Text)
+		s.notePins([]byte(d.Text))
 	}
 	s.plan()
 	s.decide()
@@ -362,5 +361,5 @@ func (s *Session) contain() {
 }
 
 func fingerprint(d *sessionstate.Doubts) string {
-	return sessionstate.Fingerprint([]byte(d.Text), true)
+	return sessionstate.Fingerprint([]byte(d.Text), true, sessionstate.FingerprintKey)
 }

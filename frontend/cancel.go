@@ -13,12 +13,15 @@ type SessionID uint32
 // secretSize is the size of a cancel key's secret in protocol 3.0, in bytes.
 const secretSize = 4
 
-// sessions is the clients that are logged in, by ID: for cancel requests, shutdown and views. Any goroutine may use it.
+// sessions is the clients that are logged in, by ID: for cancel requests, shutdown and views. Those in the console are
+// counted apart. Any goroutine may use it.
 type sessions struct {
-	mu   sync.Mutex
-	byID map[SessionID]*Session
-	last SessionID
-	seed secrets
+	mu     sync.Mutex // guards all below
+	byID   map[SessionID]*Session
+	admins map[SessionID]*adminClient
+	closed bool // to the console's clients
+	last   SessionID
+	seed   secrets
 }
 
 // add gives s its ID and cancel secret.
@@ -28,16 +31,20 @@ func (t *sessions) add(s *Session) {
 	if t.byID == nil {
 		t.byID = map[SessionID]*Session{}
 	}
+	s.id, s.secret = t.nextLocked(), t.seed.next()
+	t.byID[s.id] = s
+}
+
+// nextLocked is an ID that nobody has.
+func (t *sessions) nextLocked() SessionID {
 	for {
 		if t.last++; t.last > 1<<31-1 {
 			t.last = 1 // a process ID is a positive int32 to clients
 		}
-		if t.byID[t.last] == nil {
-			break
+		if t.byID[t.last] == nil && t.admins[t.last] == nil {
+			return t.last
 		}
 	}
-	s.id, s.secret = t.last, t.seed.next()
-	t.byID[s.id] = s
 }
 
 func (t *sessions) remove(s *Session) {
@@ -102,7 +109,12 @@ func (r *secrets) next() (secret [secretSize]byte) {
 func (srv *Server) cancel(key cancelKey, taken func()) {
 	s := srv.sessions.find(SessionID(key.id), key.secret)
 	if s == nil {
-		srv.counters.cancelsUnknown.Add(1)
+		if a := srv.sessions.findAdmin(SessionID(key.id), key.secret); a != nil {
+			srv.counters.cancels.Add(1)
+			a.interrupted()
+		} else {
+			srv.counters.cancelsUnknown.Add(1)
+		}
 		taken()
 		return
 	}

@@ -1,53 +1,207 @@
 package frontend
 
 import (
+	"net"
 	"net/netip"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pooler/internal/loop"
+	"pooler/internal/sessionstate"
 )
 
-// ClientInfo is a client that is logged in, as it stood when it was asked for.
-type ClientInfo struct {
-	ID          SessionID
-	User        string
-	Database    string
-	Class       string
-	Application string
-	Remote      netip.AddrPort // invalid: a Unix socket
-	State       string         // idle, active, idle_in_transaction, …: see activity
-	Since       time.Time      // when the state began, exact to lookEvery
-	Connected   time.Time
-	Transaction time.Time // when the open one began; zero: there is none
-	ServerPID   uint32    // of the server session that it holds; 0: none
-	Pinned      string    // why that cannot leave it; "": it can
+// clientsAtOnce is how many clients a loop describes in one go: others are served in between.
+const clientsAtOnce = 250
+
+// Glance is what a look at a client tells, enough to choose who is described.
+type Glance struct {
+	Holds bool          // a server session
+	Waits bool          // for one
+	Still time.Duration // since it has asked for nothing, exact to lookEvery; 0: it has
 }
 
-// Clients lists the clients. It asks the loops, so no loop may call it.
-func (srv *Server) Clients() []ClientInfo {
-	return gather(srv, func(c *crew) []ClientInfo {
-		now := c.now()
-		list := make([]ClientInfo, 0, len(c.berths))
-		for i := range c.berths {
-			c.berths[i].judge(now)
-			list = append(list, c.berths[i].info(c.epoch))
+// Clients lists the clients that are logged in. It asks the loops, so no loop may call it.
+func (srv *Server) Clients() []ClientInfo { return srv.ClientsThat(nil) }
+
+// ClientsThat lists the clients that are chosen (nil: all), which among thousands of idle ones is much cheaper. chosen
+// runs on the loops: it is short. No loop may call ClientsThat.
+func (srv *Server) ClientsThat(chosen func(Glance) bool) []ClientInfo {
+	answers := make(chan []sketch, len(srv.crews))
+	local := srv.onlyAddress()
+	for _, c := range srv.crews {
+		c.loop.Post(func() {
+			p := portrait{crew: c, chosen: chosen, local: local, answers: answers}
+			if chosen == nil {
+				p.some = make([]sketch, 0, len(c.berths))
+			}
+			p.draw(len(c.berths))
+		})
+	}
+	var all []ClientInfo
+	for range srv.crews {
+		select {
+		case some := <-answers:
+			all = slices.Grow(all, len(some))
+			for i := range some {
+				all = append(all, some[i].info())
+			}
+		case <-srv.gone:
+			return all
 		}
-		return list
-	})
+	}
+	return all
 }
 
-func (b *berth) info(epoch time.Time) ClientInfo {
+// onlyAddress is where all TCP clients come in, if that can be one address only.
+func (srv *Server) onlyAddress() netip.AddrPort {
+	var only netip.AddrPort
+	for _, addr := range srv.Addresses() {
+		tcp, ok := addr.(*net.TCPAddr)
+		switch {
+		case !ok:
+			continue
+		case only.IsValid() || tcp.IP.IsUnspecified():
+			return netip.AddrPort{}
+		}
+		only = tcp.AddrPort()
+	}
+	return netip.AddrPortFrom(only.Addr().Unmap(), only.Port())
+}
+
+// sketch is what only its loop can say of a client: the rest is worked out elsewhere.
+type sketch struct {
+	ClientInfo
+	settings  *sessionstate.Settings
+	statement []byte
+	standard  bool // standard_conforming_strings
+	pinned    pinning
+}
+
+// portrait is a description of a crew under way.
+type portrait struct {
+	crew    *crew
+	chosen  func(Glance) bool // nil: everybody is
+	local   netip.AddrPort    // of all TCP clients, if it is valid
+	some    []sketch
+	answers chan<- []sketch
+}
+
+// draw describes the clients in the berths below end, and sends the list when it is complete. Who leaves has his berth
+// filled by the last one, so none is missed when they are gone through from the end; one that is met twice counts once.
+func (p *portrait) draw(end int) {
+	done := false
+	defer func() {
+		if !done { // a bug: better a part of the answer than none
+			p.answers <- p.some
+		}
+	}()
+	c := p.crew
+	now := c.now()
+	end = min(end, len(c.berths))
+	begin := max(0, end-clientsAtOnce)
+	for i := end - 1; i >= begin; i-- {
+		b := &c.berths[i]
+		if p.chosen == nil || p.chosen(b.glance(now)) {
+			b.judge(now)
+			p.some = append(p.some, b.sketch(p.local))
+		}
+	}
+	done = true
+	if begin > 0 {
+		c.loop.Post(func() { p.draw(begin) })
+		return
+	}
+	p.answers <- unique(p.some)
+}
+
+func (b *berth) glance(now time.Duration) Glance {
 	s := b.session
-	info := ClientInfo{
-		ID: s.id, User: s.pool.Key.User, Database: s.pool.Key.Database, Class: s.limits.Class, Application: s.application(),
-		Remote: s.remote(), State: b.does.String(), Since: epoch.Add(b.since), Connected: epoch.Add(s.begun),
+	g := Glance{Holds: s.lease != nil, Waits: s.phase == PhaseWaiting}
+	if (b.does.resting() || b.does == doesThink) && b.heard == b.seen {
+		g.Still = now - b.since
+	}
+	return g
+}
+
+func unique(some []sketch) []sketch {
+	if len(some) <= clientsAtOnce {
+		return some
+	}
+	seen := make(map[SessionID]bool, len(some))
+	kept := some[:0]
+	for _, one := range some {
+		if !seen[one.ID] {
+			seen[one.ID] = true
+			kept = append(kept, one)
+		}
+	}
+	return kept
+}
+
+func (b *berth) sketch(local netip.AddrPort) sketch {
+	s, at := b.session, loop.Epoch().Add
+	one := sketch{settings: s.req.Settings, ClientInfo: ClientInfo{
+		ID: s.id, User: s.pool.Key.User, Database: s.pool.Key.Database, Class: s.limits.Class,
+		Boundary: s.limits.Boundary, Purity: s.limits.Purity,
+		Remote: s.remote(), State: b.does.String(), Since: at(b.since), Connected: at(s.begun),
+		Leaving: s.leaving, Prepared: len(s.names), Transactions: uint64(s.transactions),
+	}}
+	if tcp := one.Remote.IsValid(); tcp && local.IsValid() {
+		one.Local = local
+	} else {
+		one.Local, one.PeerPID = ends(s.client.Fd(), tcp)
 	}
 	if b.open {
-		info.Transaction = epoch.Add(b.begun)
+		one.Transaction = at(b.begun)
+	}
+	if s.pinned != nil {
+		one.pinned = *s.pinned
+	}
+	if s.phase == PhaseWaiting {
+		one.Waiting = at(s.entered)
 	}
 	if s.lease != nil {
-		info.ServerPID = s.lease.Conn.PID
+		c := s.lease.Conn
+		one.Server, one.ServerPID, one.Held, one.CancelInFlight = c.ID, c.PID, at(s.entered), c.Cancelling()
+		if c.Usage.Query > 0 && !c.Replies.Idle() {
+			one.Running = at(c.Usage.Query)
+		}
+		one.statement, one.standard = append([]byte(nil), c.Usage.Text...), c.StdStrings
 	}
-	if s.pins != 0 {
-		info.Pinned = s.pins.String()
+	return one
+}
+
+// ends is the pooler's address of a connection, or of one on a Unix socket the peer's process.
+func ends(fd int, tcp bool) (local netip.AddrPort, pid int) {
+	if !tcp {
+		if peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(peer.Pid)
+		}
+		return local, pid
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return local, 0
+	}
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		local = netip.AddrPortFrom(netip.AddrFrom4(name.Addr), uint16(name.Port))
+	case *unix.SockaddrInet6:
+		local = netip.AddrPortFrom(netip.AddrFrom16(name.Addr).Unmap(), uint16(name.Port))
+	}
+	return local, 0
+}
+
+// info completes what the loop has said. Texts and settings never change.
+func (one *sketch) info() ClientInfo {
+	info := one.ClientInfo
+	info.Application, _ = one.settings.Value("application_name")
+	info.SettingsHeld = len(one.settings.List())
+	info.Statement = sessionstate.Fingerprint(one.statement, one.standard, sessionstate.FingerprintShown)
+	if p := one.pinned; p.pins != 0 {
+		info.Pinned, info.PinnedSince, info.PinStatement = p.pins.String(), p.since, p.text
 	}
 	return info
 }

@@ -79,12 +79,19 @@ func (s *Session) unread() bool {
 // crew is the sessions of one loop, whose thread alone touches it, but for what is atomic. It is looked at every
 // lookEvery: time limits need no timer of each client, and how long something lasts is known from one look to the next.
 type crew struct {
-	loop    *loop.Loop
-	texts   sessionstate.Texts
-	epoch   time.Time
-	berths  []berth
-	members atomic.Int32
-	posted  atomic.Bool // a look is on its way
+	loop      *loop.Loop
+	texts     sessionstate.Texts
+	berths    []berth
+	suspended bool // its clients are not read from until RESUME
+	ledger    ledger
+	members   atomic.Int32
+	posted    atomic.Bool // a look is on its way
+
+	statements statementBook
+}
+
+func newCrew(l *loop.Loop) *crew {
+	return &crew{loop: l, statements: statementBook{budget: statementBudget}}
 }
 
 // lookEvery is the grain of the clients' time limits: they end things later by up to so much, and never sooner.
@@ -141,12 +148,13 @@ func (s *Session) hear() {
 // lookAgain has the next look judge the session by its new limits.
 func (s *Session) lookAgain() { s.crew.of(s).due = 0 }
 
-// now is the time on the crew's clock.
-func (c *crew) now() time.Duration { return time.Since(c.epoch) }
+// now is the time since loop.Epoch.
+func (c *crew) now() time.Duration { return c.loop.Now() }
 
 // look judges everybody of whom something has been heard, who does something, or for whom it is time.
 func (c *crew) look() {
 	c.posted.Store(false)
+	c.statements.budget = statementBudget
 	now := c.now()
 	for i := len(c.berths) - 1; i >= 0; i-- {
 		if i >= len(c.berths) {

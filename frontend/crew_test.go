@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"pooler/config"
+	"pooler/internal/loop"
 )
 
 // Idle clients must cost next to nothing, with and without limits: a look comes four times a second.
 func BenchmarkLookAtIdleClients(b *testing.B) {
-	c := &crew{epoch: time.Now()}
+	c := newCrew(&loop.Loop{})
 	for range 10_000 {
 		s := &Session{phase: PhaseIdle, limits: &kind{Session: config.Session{IdleTimeout: time.Hour}}}
 		c.join(s)

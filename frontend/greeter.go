@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pooler/config"
 	"pooler/internal/loop"
 )
 
@@ -29,6 +30,8 @@ type greeter struct {
 	target   *loop.Loop // where its session will live
 	proof    proof      // nil: not asked for one
 	summing  bool       // its answer is being looked at, and it has nothing to say meanwhile
+	isOwner  bool       // of the pooler's process, who enters the console without a proof
+	held     bool       // it has proven who it is, and waits for RESUME with what is in buf
 	gone     atomic.Bool
 	prev     *greeter
 	next     *greeter
@@ -81,7 +84,7 @@ func tuneListener(fd int) {
 
 // OnReadable implements loop.Handler.
 func (g *greeter) OnReadable() {
-	if g.summing {
+	if g.summing || g.held {
 		g.stream.Pause()
 		return
 	}
@@ -154,11 +157,20 @@ func (g *greeter) begin(start *startup, early []byte) {
 	now := srv.settings.Load()
 	g.start = start
 	g.stream.Write(start.appendNegotiation(nil))
-	if srv.clients.Load() > int64(now.cfg.MaxClientConn) {
+	console := config.IsConsole(start.database)
+	if srv.clients.Load() > int64(now.cfg.MaxClientConn) && !console { // an operator must get in all the same
 		g.leave(overQuota(quotaKey{kind: quotaAll}, now.cfg.MaxClientConn))
 		return
 	}
-	g.target = srv.loops[int(srv.turn.Add(1))%len(srv.loops)]
+	if console {
+		g.isOwner = srv.isOwner(start, g.stream, g.remote)
+	} else {
+		g.target = srv.loops[int(srv.turn.Add(1))%len(srv.loops)]
+	}
+	if g.isOwner {
+		g.become(early)
+		return
+	}
 	if ask, p := now.credentials.challenge(start.user); p != nil {
 		g.deadline = g.since.Add(srv.resolve(start.client(g.remote)).LoginTimeout)
 		g.prove(p, ask, early)
@@ -170,6 +182,15 @@ func (g *greeter) begin(start *startup, early []byte) {
 // become makes a session of a client that is who it says.
 func (g *greeter) become(early []byte) {
 	srv, start, target := g.srv, g.start, g.target
+	switch {
+	case config.IsConsole(start.database):
+		g.enterConsole(early)
+		return
+	case srv.crews[g.loop].suspended:
+		g.held, g.buf = true, slices.Clone(early)
+		g.stream.Pause()
+		return
+	}
 	if target == g.loop {
 		if !g.watch(false) {
 			return

@@ -22,7 +22,7 @@ func (l *learned) has(text []byte) bool {
 	if l.len.Load() == 0 {
 		return false
 	}
-	key := sessionstate.Fingerprint(text[:min(len(text), maxShownText)], true)
+	key := sessionstate.Fingerprint(text[:min(len(text), maxShownText)], true, sessionstate.FingerprintKey)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, ok := l.known[key]
@@ -31,7 +31,7 @@ func (l *learned) has(text []byte) bool {
 
 // add reports whether the statement is new.
 func (l *learned) add(text []byte) bool {
-	key := sessionstate.Fingerprint(text, true)
+	key := sessionstate.Fingerprint(text, true, sessionstate.FingerprintKey)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.known == nil || len(l.known) >= maxLearned {

@@ -52,6 +52,17 @@ func testConfig(t *testing.T, extras ...string) *config.Config {
 
 func startPoolerThatDials(t *testing.T, dial pool.DialFunc, extras ...string) *testPooler {
 	t.Helper()
+	return startPoolerThat(t, dial, func(*Server) {}, extras...)
+}
+
+// startPoolerWith has prepare see the server before it listens.
+func startPoolerWith(t *testing.T, prepare func(*Server), extras ...string) *testPooler {
+	t.Helper()
+	return startPoolerThat(t, backend.Dial, prepare, extras...)
+}
+
+func startPoolerThat(t *testing.T, dial pool.DialFunc, prepare func(*Server), extras ...string) *testPooler {
+	t.Helper()
 	cfg := testConfig(t, extras...)
 	p := &testPooler{Log: &testLog{}}
 	log := slog.New(slog.NewTextHandler(p.Log, &slog.HandlerOptions{Level: cfg.LogLevel.Slog()}))
@@ -68,6 +79,7 @@ func startPoolerThatDials(t *testing.T, dial pool.DialFunc, extras ...string) *t
 	if p.Front, err = New(cfg, p.Pools, p.Loops, log); err != nil {
 		t.Fatalf("start frontend: %v", err)
 	}
+	prepare(p.Front)
 	if err := p.Front.Listen(); err != nil {
 		t.Fatalf("listen: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sys/unix"
@@ -279,5 +280,13 @@ func TestMemoryOfAQueue(t *testing.T) {
 	t.Logf("%d clients that wait have sent %d bytes and cost %d each", clients, sent, cost/clients)
 	if cost/clients > 512<<10 {
 		t.Errorf("a client that waits costs %d bytes", cost/clients)
+	}
+}
+
+// A session of one more word would be in the allocator's next size class, and thousands of them wait idle.
+func TestSessionFitsItsSizeClass(t *testing.T) {
+	const class = 448
+	if size := unsafe.Sizeof(Session{}); size > class {
+		t.Errorf("a Session takes %d bytes, more than %d", size, class)
 	}
 }

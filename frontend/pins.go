@@ -11,11 +11,11 @@ import (
 type pinning struct {
 	pins  sessionstate.PinSet
 	since time.Time
-	text  string // the beginning of the statement that pinned it, if it is known
+	text  string // the statement that pinned it without its constants, if it is known
 }
 
 // notePins keeps s.pinned, and what is counted, in step with s.pins. text is the statement that may have changed them.
-func (s *Session) notePins(text string) {
+func (s *Session) notePins(text []byte) {
 	var before sessionstate.PinSet
 	if s.pinned != nil {
 		before = s.pinned.pins
@@ -29,8 +29,9 @@ func (s *Session) notePins(text string) {
 		s.pinned = nil
 		return
 	case before == 0:
-		s.pinned = &pinning{since: time.Now(), text: text}
+		s.pinned = &pinning{since: time.Now(), text: sessionstate.Fingerprint(text, true, sessionstate.FingerprintShown)}
 		s.srv.counters.pins.Add(1)
+		s.crew.statements.pinned(s.pinned.text)
 	}
 	s.pinned.pins = s.pins
 	s.srv.log.Debug("a server session is pinned to its client", s.logArgs("reason", s.pins.String())...)

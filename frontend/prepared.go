@@ -29,8 +29,10 @@ func (s *Session) onStatement(g *wire.Gather, typ byte, off, n int, part wire.Pa
 	ok := true
 	switch typ {
 	case 'P':
+		s.traffic.ClientParses++
 		ok = s.onParse(f, body, part)
 	case 'B':
+		s.traffic.Binds++
 		portal, rest, found := wire.Cstring(body)
 		if ok = found; ok {
 			f.before = body[:len(portal)+1]
@@ -238,6 +240,7 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Stmt: st})
 		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, st.Name, st.Body, 0))
 		s.srv.counters.prepares.Add(1)
+		s.traffic.ServerParses++
 	}
 	s.noteUse(f, kind, st.Text, sessionstate.TextOf(st.Body), after)
 	e := sessionstate.Entry{Kind: kind, Name: namesEnded(st.Text), Stmt: st}
@@ -256,6 +259,7 @@ func (s *Session) noteUse(f frame, kind sessionstate.Kind, t *sessionstate.Text,
 	if kind != sessionstate.KindBind {
 		return
 	}
+	s.noteStatement(text)
 	s.guardText(f, t)
 	s.shareNames(f.g, f.off, t)
 	s.note(t, text)

@@ -75,15 +75,24 @@ func (srv *Server) reapClients(cfg *config.Config) {
 		delete(srv.reaper.told, ofClients)
 		return
 	}
-	found := srv.idleLongest(run.excess(), time.Duration(cfg.ReaperMinIdle))
+	least := time.Duration(cfg.ReaperMinIdle)
+	found := srv.idleLongest(func(s *Session, idle time.Duration) bool { return idle >= least && s.mayBeReaped() })
+	found = found[:min(run.excess(), len(found))]
 	gone := victims{}
 	if run.DryRun {
 		for _, one := range found {
 			gone.add(one.who.String(), 1)
 		}
 	} else {
-		for some := range slices.Chunk(found, reapAtOnce) {
-			srv.closeIdle(some, run.Threshold, gone)
+		closed := srv.closeIdle(found, (*Session).mayBeReaped, func(s *Session, idle time.Duration) {
+			s.endWith(EndReaped, &Refusal{
+				Code: codeIdleSession, Message: "terminating connection because there are too many clients",
+				Hint: fmt.Sprintf("It was idle for %s, and the pooler's reaper_client_threshold = %d is exceeded. Connect again when it is needed.",
+					idle.Round(time.Second), run.Threshold),
+			})
+		})
+		for _, one := range closed {
+			gone.add(one.who.String(), 1)
 		}
 	}
 	srv.noteRun(run, gone)
@@ -121,55 +130,63 @@ type idler struct {
 	heard   uint32
 	since   time.Duration
 	who     member
+
+	application string // now: a client may change it
+	kept        string // why it keeps a server session; "": it keeps none
 }
 
-// idleLongest finds the n clients that have been idle longest, but at least for least.
-func (srv *Server) idleLongest(n int, least time.Duration) []idler {
-	all := gather(srv, func(c *crew) []idler { return c.idlers(least) })
+// idleLongest finds the clients that ask nothing and that may be ended, as may says, those that have been idle longest
+// first.
+func (srv *Server) idleLongest(may func(s *Session, idle time.Duration) bool) []idler {
+	all := gather(srv, func(c *crew) []idler { return c.idlers(may) })
 	slices.SortFunc(all, func(a, b idler) int {
 		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.session.id, b.session.id))
 	})
-	return all[:min(n, len(all))]
+	return all
 }
 
-func (c *crew) idlers(least time.Duration) []idler {
+func (c *crew) idlers(may func(s *Session, idle time.Duration) bool) []idler {
 	var list []idler
 	now := c.now()
 	for i := range c.berths {
 		b := &c.berths[i]
-		if b.does != doesNothing || b.heard != b.seen || now-b.since < least || !b.session.mayBeReaped() {
-			continue
+		if b.does.resting() && b.heard == b.seen && may(b.session, now-b.since) {
+			one := idler{session: b.session, heard: b.heard, since: b.since, who: b.session.counted.who, application: b.session.application()}
+			if b.session.lease != nil {
+				one.kept = b.session.keptBecause()
+			}
+			list = append(list, one)
 		}
-		list = append(list, idler{b.session, b.heard, b.since, b.session.counted.who})
 	}
 	return list
 }
 
-// mayBeReaped tells whether the client would lose nothing but its connection.
-func (s *Session) mayBeReaped() bool {
-	return s.activity() == doesNothing && !s.limits.ReaperExempt && len(s.partial) == 0 && s.walker.AtBorder() &&
-		s.refusing == refuseNothing
+// rests tells whether the client asks nothing and is in the middle of nothing.
+func (s *Session) rests() bool {
+	return s.activity().resting() && len(s.partial) == 0 && s.walker.AtBorder() && s.refusing == refuseNothing
 }
 
-// closeIdle closes those clients that are still idle, and adds them to gone.
-func (srv *Server) closeIdle(found []idler, threshold int, gone victims) {
-	closed := gather(srv, func(c *crew) (closed []member) {
-		for _, one := range found {
-			s := one.session
-			if s.crew == c && s.phase == PhaseIdle && c.of(s).heard == one.heard && s.mayBeReaped() && !s.unread() {
-				s.endWith(EndReaped, &Refusal{
-					Code: codeIdleSession, Message: "terminating connection because there are too many clients",
-					Hint: fmt.Sprintf("It was idle for %s, and the pooler's reaper_client_threshold = %d is exceeded. Connect again when it is needed.",
-						(c.now() - one.since).Round(time.Second), threshold),
-				})
-				closed = append(closed, one.who)
+// mayBeReaped tells whether the client would lose nothing but its connection.
+func (s *Session) mayBeReaped() bool {
+	return s.lease == nil && !s.limits.ReaperExempt && s.rests()
+}
+
+// closeIdle looks at clients that were found idle again, on their loops, has end end those that still are and may be
+// ended, and returns them. They are told how long they were idle.
+func (srv *Server) closeIdle(found []idler, may func(*Session) bool, end func(s *Session, idle time.Duration)) (closed []idler) {
+	for some := range slices.Chunk(found, reapAtOnce) {
+		closed = append(closed, gather(srv, func(c *crew) (closed []idler) {
+			for _, one := range some {
+				s := one.session
+				if s.crew == c && s.phase != PhaseClosed && c.of(s).heard == one.heard && may(s) && !s.unread() {
+					end(s, c.now()-one.since)
+					closed = append(closed, one)
+				}
 			}
-		}
-		return closed
-	})
-	for _, who := range closed {
-		gone.add(who.String(), 1)
+			return closed
+		})...)
 	}
+	return closed
 }
 
 // String is where clients come from, and who they are.

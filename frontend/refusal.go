@@ -40,11 +40,13 @@ const (
 	codeInvalidAuth         = "28000"
 	codeInvalidPassword     = "28P01"
 	codeNoSuchDatabase      = "3D000"
+	codeInsufficientRight   = "42501"
 	codeDuplicateStatement  = "42P05"
 	codeTooManyConnections  = "53300"
 	codeLimitExceeded       = "53400"
 	codeQueryCanceled       = "57014"
 	codeAdminShutdown       = "57P01"
+	codeCannotConnectNow    = "57P03"
 	codeIdleSession         = "57P05"
 	codeHookFailed          = "38000" // external_routine_exception
 	codeInternal            = "XX000"
@@ -68,6 +70,9 @@ func toErrorResponse(severity string, err error) []byte {
 	case errors.Is(err, pool.ErrWaitTimeout):
 		return wire.AppendError(nil, 'E', severity, codeTooManyConnections, "no server session became free in time",
 			"All server sessions of this pool were busy for query_wait_timeout. Try again, or raise default_pool_size.")
+	case errors.Is(err, pool.ErrStopped):
+		return wire.AppendError(nil, 'E', severity, codeCannotConnectNow, "the connection pool is stopped",
+			"An administrator has stopped it; START POOL on the pooler's admin console starts it again.")
 	case errors.Is(err, pool.ErrClosed):
 		return wire.AppendError(nil, 'E', severity, codeAdminShutdown, "the pooler is shutting down", "")
 	case errors.Is(err, backend.ErrNoPassword):
@@ -75,6 +80,25 @@ func toErrorResponse(severity string, err error) []byte {
 			"PostgreSQL asks for a password that the pooler's configuration does not hold.")
 	}
 	return wire.AppendError(nil, 'E', severity, codeCannotConnect, "the pooler cannot connect to PostgreSQL: "+err.Error(), "")
+}
+
+// refusedByOrder is what a client is told whose login an administrator's orders forbid, nil if none do. The code is
+// PostgreSQL's for a server that is there and takes nobody now: with it libpq goes on to the next host of its list. (For
+// ALLOW_CONNECTIONS false it has 55000, with which a client would give up.)
+func refusedByOrder(orders pool.Orders, database string) *Refusal {
+	switch {
+	case orders.Disabled:
+		return &Refusal{
+			Code: codeCannotConnectNow, Message: fmt.Sprintf("database %q is disabled", database), // PgBouncer's words
+			Hint: "An administrator has disabled it; ENABLE on the pooler's admin console lets clients in again.",
+		}
+	case orders.Stopped:
+		return &Refusal{
+			Code: codeCannotConnectNow, Message: fmt.Sprintf("the connection pool of database %q is stopped", database),
+			Hint: "An administrator has stopped it; START POOL on the pooler's admin console starts it again.",
+		}
+	}
+	return nil
 }
 
 func protocolViolation(format string, args ...any) *Refusal {

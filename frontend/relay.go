@@ -29,6 +29,10 @@ const maxOwed = 8192
 
 // OnReadable relays one chunk from the client.
 func (s *Session) OnReadable() {
+	if s.crew.suspended {
+		s.client.Pause()
+		return
+	}
 	chunk := s.req.Loop.Chunk()
 	kept := copy(chunk, s.partial)
 	n, err := s.client.Read(chunk[kept:])
@@ -40,6 +44,7 @@ func (s *Session) OnReadable() {
 		return
 	}
 	s.partial = nil
+	s.traffic.Received += uint64(n)
 	s.relay(chunk[:kept+n])
 }
 
@@ -69,6 +74,9 @@ func (s *Session) OnDrained() {
 // OnHalfClose implements loop.Handler: the client has sent its last byte while it was not read from. If it waits for
 // a server session it has given up; if PostgreSQL is slow to take what it sent, that is finished first.
 func (s *Session) OnHalfClose() {
+	if s.crew.suspended && s.unread() {
+		return // what it said last is heard, and this told again, after RESUME
+	}
 	if s.phase != PhaseActive {
 		s.end(EndClientGone)
 		return
@@ -108,6 +116,7 @@ func (s *Session) OnServerDrained() {
 
 // FromServer implements backend.Borrower.
 func (s *Session) FromServer(p []byte) {
+	s.traffic.Sent += uint64(len(p))
 	s.client.Write(p)
 	if s.client.Queued() > 0 && s.lease != nil {
 		s.lease.Conn.Pause() // until OnDrained: a slow reader holds back its server, not our memory
@@ -338,6 +347,9 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 		g.Insert(off, s.takeHooks(nil))
 	}
 	if s.lease != nil {
+		if s.lease.Conn.Usage.Query == 0 {
+			s.beginQuery()
+		}
 		s.disownUnnamed(g, typ, off, n, part)
 		if strings.IndexByte("BDESH", typ) < 0 || part != wire.Whole {
 			s.lease.Conn.RecordReplay(nil, sessionstate.Entry{}) // not the kind of sequence that can be sent again
@@ -412,6 +424,7 @@ func (s *Session) onQuery(g *wire.Gather, off, n int, part wire.Part) {
 	e := sessionstate.Entry{Kind: sessionstate.KindQuery, Name: namesEnded(t)}
 	s.queryDropsUnnamed(&e, body, part)
 	c.Replies.Push(e)
+	s.noteStatement(sessionstate.TextOf(body))
 	if part == wire.Head {
 		s.beginLarge(body, largeQuery)
 		return

@@ -53,14 +53,18 @@ type Server struct {
 	gauges     [phases]atomic.Int64
 	counters   counters
 	draining   atomic.Bool
+	suspended  atomic.Bool
 	gone       chan struct{} // closed when Shutdown is done
 	reaper     reaper
+	periods    periods
+	console    Console // nil: there is none; set before Listen
 
 	greeters greeters // of the first loop, which accepts
 
 	mu         sync.Mutex // guards what is below
 	listeners  []listener
 	ticking    chan struct{}  // closed to end the watches over slow logins and over limits
+	stopping   bool           // Shutdown has begun
 	background sync.WaitGroup // goroutines of the server
 }
 
@@ -82,9 +86,8 @@ func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.
 		log: log, loops: loops, pools: pools, quotas: newQuotas(), proofs: gate.New(1),
 		crews: map[*loop.Loop]*crew{}, gone: make(chan struct{}),
 	}
-	epoch := time.Now()
 	for _, l := range loops {
-		srv.crews[l] = &crew{loop: l, epoch: epoch}
+		srv.crews[l] = newCrew(l)
 	}
 	if err := srv.Configure(cfg); err != nil {
 		return nil, err
@@ -144,6 +147,8 @@ func (srv *Server) Listen() error {
 	srv.background.Go(func() { srv.watchLogins(srv.ticking) })
 	srv.background.Go(func() { srv.reap(srv.ticking) })
 	srv.background.Go(func() { srv.watchLimits(srv.ticking) })
+	srv.periods.older = period{at: time.Now()}
+	srv.background.Go(func() { srv.keepPeriods(srv.ticking) })
 	for _, addr := range cfg.Listen() {
 		if err := srv.listen("tcp", addr); err != nil {
 			srv.closeListeners()
@@ -265,15 +270,15 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 	if srv.draining.Load() {
 		return nil, errShuttingDown
 	}
-	if config.IsConsole(start.database) {
-		return nil, &Refusal{Code: codeFeatureNotSupported, Message: "the admin console is not part of this version", Hint: "Figures are at /metrics, see http_listen."}
-	}
 	cfg, ok := srv.poolConfig(start.database, start.user)
 	if !ok {
 		return nil, &Refusal{
 			Code: codeNoSuchDatabase, Message: fmt.Sprintf("database %q does not exist", start.database),
 			Hint: `The pooler's configuration has neither a table for it nor the fallback [databases."*"].`,
 		}
+	}
+	if refusal := refusedByOrder(srv.pools.Orders(start.database), start.database); refusal != nil {
+		return nil, refusal
 	}
 	who := start.client(remote)
 	limits := srv.resolve(who)
@@ -338,17 +343,29 @@ func (srv *Server) clientLeft() { srv.clients.Add(-1) }
 func (srv *Server) logConnections() bool    { return srv.settings.Load().cfg.LogConnections }
 func (srv *Server) logDisconnections() bool { return srv.settings.Load().cfg.LogDisconnections }
 
-// Shutdown lets nobody in, ends each session as soon as it is between transactions, and after ctx ends the rest.
-// Server sessions are left to the pool. It returns how many sessions had to be broken off.
+// StopAccepting lets nobody in any more. Those who are connected stay.
+func (srv *Server) StopAccepting() {
+	srv.draining.Store(true)
+	srv.closeListeners()
+	srv.loops[0].Post(srv.dismissGreeters)
+}
+
+// AwaitClients returns once no client is left but those of the console, or ctx has ended.
+func (srv *Server) AwaitClients(ctx context.Context) { srv.waitEmpty(ctx) }
+
+// Shutdown lets nobody in, ends each session as soon as it is between transactions, and after ctx ends the rest; the
+// clients of the console come last. Server sessions are left to the pool. It returns how many sessions had to be broken
+// off.
 func (srv *Server) Shutdown(ctx context.Context) int {
+	srv.StopAccepting()
 	srv.mu.Lock()
-	first := !srv.draining.Swap(true)
+	first := !srv.stopping
+	srv.stopping = true
 	if first && srv.ticking != nil {
 		close(srv.ticking)
 	}
 	srv.mu.Unlock()
-	srv.closeListeners()
-	srv.loops[0].Post(srv.dismissGreeters)
+	srv.resume() // who is suspended would not be heard
 	srv.each((*Session).drain)
 	srv.waitEmpty(ctx)
 	broken := srv.sessions.len()
@@ -356,6 +373,9 @@ func (srv *Server) Shutdown(ctx context.Context) int {
 	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	srv.waitEmpty(end)
+	last, cancelLast := context.WithTimeout(context.Background(), 2*consoleGrace+consoleFarewell)
+	defer cancelLast()
+	srv.EndConsoles(last)
 	srv.background.Wait()
 	if first {
 		close(srv.gone)

@@ -41,15 +41,18 @@ type Session struct {
 	pending    []byte                 // whole frames, and perhaps a beginning, that wait for a lease
 	walker     wire.Walker
 	pins       sessionstate.PinSet
-	largeTo    largeTarget   // what large's result is for
 	begun      time.Duration // on the crew's clock
+	entered    time.Duration // when the phase began
 	crew       *crew         // of the loop
+	traffic    *traffic      // what it does is counted there
 
 	id           SessionID
 	secret       [secretSize]byte
 	berth        int32  // in the crew
 	transactions uint32 // ended
+	sequence     uint32 // counts values that nextval may have left
 	port         uint16 // the client's; 0: it came by the Unix socket
+	untilSample  uint16 // statements until one is audited by chance
 	flushed      bool   // the client's last message asks for the answers that are ready
 	phase        Phase
 	boundary     sessionstate.Boundary
@@ -64,18 +67,16 @@ type Session struct {
 	carry        carrying
 	asking       bool // PostgreSQL has been asked something that decides how to go on
 	hook         hooking
-	restore      carrying // what a running statement asks for that sets a start-up parameter back
-	errors       uint32   // of the server session, when the doubts began
-	sequence     uint32   // counts values that nextval may have left
-	sequenceAge  uint8    // statements since the last
-	foreign      bool     // the server session has parameters that exist for others only
-	wasReset     bool     // RESET or DISCARD ALL has ended well
-	aliases      bool     // two of its names are of the same statement
-	byInsert     bool     // it is an INSERT that pins for currval and lastval
-	tempPath     bool     // search_path names pg_temp, so that what is created may be temporary
-	heldReady    bool     // the client waits for its ReadyForQuery
-	untilSample  uint16   // statements until one is audited by chance
-	linger       bool     // the client is owed last words: the socket is closed only when it has had time to read them
+	largeTo      largeTarget // what large's result is for
+	restore      carrying    // what a running statement asks for that sets a start-up parameter back
+	sequenceAge  uint8       // statements since the last
+	foreign      bool        // the server session has parameters that exist for others only
+	wasReset     bool        // RESET or DISCARD ALL has ended well
+	aliases      bool        // two of its names are of the same statement
+	byInsert     bool        // it is an INSERT that pins for currval and lastval
+	tempPath     bool        // search_path names pg_temp, so that what is created may be temporary
+	heldReady    bool        // the client waits for its ReadyForQuery
+	linger       bool        // the client is owed last words: the socket is closed only when it has had time to read them
 }
 
 // clientLimits: what is looked into is shown whole up to 16 KiB (Parse up to 32), larger statements and COPY data
@@ -98,6 +99,8 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 	client.SetHandler(s)
 	s.srv.sessions.add(s)
 	s.crew.join(s)
+	s.entered = s.crew.now()
+	s.traffic = s.crew.ledger.join(s.counted.who, s.pool.Key, s.entered)
 	s.srv.gauges[s.phase].Add(1)
 	if s.srv.logConnections() {
 		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote()))...)
@@ -129,6 +132,8 @@ func (s *Session) greet(reported *sessionstate.Settings) {
 	s.client.Write(out)
 	s.req.Loop.KeepOut(out)
 	s.srv.counters.logins.Add(1)
+	s.traffic.Logins++
+	s.traffic.logins.add(s.crew.now())
 }
 
 // enter is the only place that changes the phase.
@@ -141,6 +146,7 @@ func (s *Session) enter(next Phase) {
 	}
 	s.srv.gauges[s.phase].Add(-1)
 	s.srv.gauges[next].Add(1)
+	s.endPhase()
 	s.phase = next
 }
 
@@ -163,6 +169,9 @@ func (s *Session) acquire() bool {
 func (s *Session) hold(l *pool.Lease) {
 	s.lease = l
 	s.enter(PhaseActive)
+	if !s.req.Login {
+		s.traffic.Assignments++
+	}
 	c := l.Conn
 	if c.User == 0 {
 		c.User = uint64(s.id)
@@ -220,6 +229,10 @@ func (s *Session) Refused(err error) {
 // StillWaiting implements pool.Borrower.
 func (s *Session) StillWaiting(ahead int, waited time.Duration) {
 	if s.phase != PhaseWaiting || !s.greeted {
+		return
+	}
+	if s.pool.Orders().Paused {
+		s.client.Write(pausedNotice(waited))
 		return
 	}
 	s.client.Write(waitNotice(ahead, waited))
@@ -324,12 +337,13 @@ func (s *Session) end(reason EndReason) {
 		s.giveBack(l)
 	}
 	s.pins = 0
-	s.notePins("")
+	s.notePins(nil)
 	s.forgetStatements()
 	s.partial, s.pending, s.unnamed, s.doubts = nil, nil, unnamedStatement{}, nil
 	s.srv.farewell.close(s.client, s.linger)
 	s.srv.sessions.remove(s)
 	s.crew.leave(s)
+	s.traffic.leave(s.crew.now())
 	s.srv.gauges[PhaseClosed].Add(-1)
 	s.srv.clientLeft()
 	s.srv.quotas.give(s.counted, &s.limits.Limits, int(s.srv.clients.Load()))

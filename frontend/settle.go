@@ -71,6 +71,7 @@ func (s *Session) OnReady(dst []byte, status byte) ([]byte, bool) {
 		}
 		s.restore = carryNothing
 	}
+	s.endQuery(status, !s.lease.Conn.Replies.Idle())
 	if status == 'I' {
 		s.transactions++
 	}
@@ -118,6 +119,7 @@ func (s *Session) OnSettled() {
 		s.req.Login = false
 		if len(s.pending) > 0 || s.boundary == sessionstate.BoundarySession {
 			s.pool.Keep(s.lease, &s.req)
+			s.traffic.Assignments++
 			if s.beginHooks(); s.asking {
 				return
 			}
@@ -130,7 +132,7 @@ func (s *Session) OnSettled() {
 func (s *Session) decide() {
 	c := s.lease.Conn
 	if s.pins != 0 || s.pinned != nil {
-		s.notePins("")
+		s.notePins(nil)
 	}
 	switch sessionstate.Decide(sessionstate.Facts{
 		Idle: c.Idle() && !s.halfSent, Status: c.Status(), Boundary: s.boundary, Pins: s.pins,
@@ -198,7 +200,7 @@ func (s *Session) discard() {
 		s.unnamed.state = unnamedNone
 	}
 	s.pins = 0
-	s.notePins("")
+	s.notePins(nil)
 	l := s.letGo()
 	s.sqlNames = nil // DISCARD ALL ends them, and those that could be carried with them
 	if lost.Unresettable() {

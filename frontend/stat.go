@@ -82,3 +82,9 @@ func (srv *Server) Stat() Stat {
 	}
 	return st
 }
+
+// Proofs is how many clients' proofs may be looked at at once (client_login_concurrency), are, and wait.
+func (srv *Server) Proofs() (limit, running, waiting int) {
+	running, waiting = srv.proofs.Stat()
+	return srv.proofs.Limit(), running, waiting
+}

@@ -47,6 +47,13 @@ func (w *welcomes) put(p *pool.Pool, settings, reported *sessionstate.Settings) 
 	w.known[welcomeKey{p.Key, settings}] = reported
 }
 
+// pausedNotice tells a client that it waits for an administrator rather than for others.
+func pausedNotice(waited time.Duration) []byte {
+	return wire.AppendError(nil, 'N', "NOTICE", "00000",
+		"waiting for "+waited.Round(time.Second).String()+": an administrator has paused the database",
+		"The request is carried out when RESUME is given on the pooler's admin console.")
+}
+
 // waitNotice tells a client that it is still queued, and how far.
 func waitNotice(ahead int, waited time.Duration) []byte {
 	return wire.AppendError(nil, 'N', "NOTICE", "00000",

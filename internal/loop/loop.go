@@ -30,9 +30,10 @@ type Loop struct {
 	later   []func() // mail that is patient
 	chunk   []byte
 	out     []byte
-	spare   [][]byte  // buffers for queued output, at most maxSpare kept
-	small   [][]byte  // buffers for requests that wait, at most maxSmall kept
-	unacked []unacked // streams with output that their peers have not acknowledged
+	now     time.Duration // see Now; 0: not read yet
+	spare   [][]byte      // buffers for queued output, at most maxSpare kept
+	small   [][]byte      // buffers for requests that wait, at most maxSmall kept
+	unacked []unacked     // streams with output that their peers have not acknowledged
 	look    *time.Timer
 	looking bool // look is running
 	done    chan struct{}
@@ -172,7 +173,23 @@ func (l *Loop) wait() int {
 	return n
 }
 
+// epoch is what all loops count their time from.
+var epoch = time.Now()
+
+// Epoch is when Now was 0.
+func Epoch() time.Time { return epoch }
+
+// Now is the time since Epoch, more than 0. It is read once for each event that is handled, so it costs next to
+// nothing, and all that a handler does happens at the same time. The loop's thread must call it.
+func (l *Loop) Now() time.Duration {
+	if l.now == 0 {
+		l.now = max(1, time.Since(epoch))
+	}
+	return l.now
+}
+
 func (l *Loop) dispatch(s *Stream, events uint32) {
+	l.now = 0
 	defer l.contain(s.handler)
 	s.ready(events)
 }
@@ -189,6 +206,7 @@ func (l *Loop) deliver() {
 }
 
 func (l *Loop) runLetter(f func()) {
+	l.now = 0
 	defer l.contain(nil)
 	f()
 }

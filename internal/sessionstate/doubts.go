@@ -16,6 +16,7 @@ type Doubts struct {
 	Sampled     bool     // of these, chance
 	Announced   PinSet   // kinds that statements are known to leave
 	Text        string   // the beginning of the statement that raised them, for operators
+	Errors      uint32   // that the server session had made when they began
 }
 
 // everything is all that PostgreSQL can be asked about.

@@ -248,7 +248,7 @@ func FuzzInspect(f *testing.F) {
 			t.Fatalf("got effects %v, want %v", in.effects, e)
 		}
 		checkDetails(t, string(text), in.effects, in.result())
-		if got := Fingerprint(text, standard); len(got) > maxFingerprint {
+		if got := Fingerprint(text, standard, FingerprintKey); len(got) > FingerprintKey {
 			t.Fatalf("a fingerprint of %d bytes", len(got))
 		}
 	})

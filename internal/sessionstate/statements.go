@@ -95,6 +95,17 @@ func (t *Statements) Drop(s *Statement) {
 	}
 }
 
+// Holders is a copy of all that are kept, with how many clients and conns know each.
+func (t *Statements) Holders() map[*Statement]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make(map[*Statement]int, len(t.all))
+	for _, s := range t.all {
+		all[s] = s.refs
+	}
+	return all
+}
+
 // Len is how many different texts are kept.
 func (t *Statements) Len() int {
 	t.mu.Lock()
