@@ -172,11 +172,13 @@ func startDemo(ctx context.Context, log io.Writer, o demoOptions) (_ *demonstrat
 			return nil, err
 		}
 	}
-	cfg, err := config.Parse("demo", []byte(d.config(o)))
+	level := &slog.LevelVar{}
+	logger := newLogger(d.log, config.LogText, level)
+	ctl, err := newControl(config.NewDocument("demo", []byte(d.config(o))), "", level, logger)
 	if err != nil {
 		return nil, err
 	}
-	d.pooler, err = start(cfg, newLogger(d.log, config.LogText, slog.LevelWarn))
+	d.pooler, err = start(ctl, logger)
 	return d, err
 }
 
@@ -186,11 +188,13 @@ listen_port = %d
 unix_socket_dir = ""
 http_listen = %q
 auth_type = "trust"
+admin_users = [%q]
+log_level = "warn"
 default_pool_size = %d
 [databases."*"]
 host = %q
 port = %d
-`, d.port, o.http, o.poolSize, d.pg.Host, d.pg.Port)
+`, d.port, o.http, pgtest.Superuser, o.poolSize, d.pg.Host, d.pg.Port)
 }
 
 // stop ends the pooler, then PostgreSQL, and removes its directory. Transactions that somebody has left open get a
@@ -233,6 +237,7 @@ Direct to PostgreSQL, to compare:
 
 `, psql, d.pooled(), psql, d.pooled()+"&options=-c%20pool_boundary%3Dtransaction",
 		d.pg.Host, d.pg.Port, pgtest.Superuser, demoDatabase, d.direct())
+	fmt.Fprintf(out, "Admin console:             psql -h 127.0.0.1 -p %d -U %s pooler     (SHOW HELP)\n\n", d.port, pgtest.Superuser)
 	if d.pooler.web != nil {
 		fmt.Fprintf(out, "Metrics for Prometheus:    http://%s/metrics\n\n", d.pooler.web.Addr())
 	}

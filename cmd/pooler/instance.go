@@ -17,6 +17,7 @@ import (
 	"pooler/backend"
 	"pooler/config"
 	"pooler/frontend"
+	"pooler/internal/console"
 	"pooler/internal/loop"
 	"pooler/internal/monitor"
 	"pooler/internal/web"
@@ -35,8 +36,9 @@ type instance struct {
 	stopping chan struct{}
 }
 
-// start brings up a pooler with cfg. stop ends it.
-func start(cfg *config.Config, log *slog.Logger) (_ *instance, err error) {
+// start brings up a pooler with ctl's configuration, and has ctl change that from then on. stop ends it.
+func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
+	cfg := ctl.Config()
 	tuneMemory()
 	raiseFileLimit(cfg, log)
 	growFileTable(cfg)
@@ -66,6 +68,10 @@ func start(cfg *config.Config, log *slog.Logger) (_ *instance, err error) {
 			return nil, err
 		}
 	}
+	shown := console.SnapshotsOf(in.front, in.pools, versionText())
+	shown.Loops, shown.Proofs = len(in.loops), in.front.Proofs
+	in.front.SetConsole(console.New(versionText(), console.Views(shown), console.NewActions(in.pools, in.front, ctl), log))
+	ctl.run(in.front.Configure)
 	if err = in.front.Listen(); err != nil {
 		return nil, err
 	}
@@ -75,9 +81,6 @@ func start(cfg *config.Config, log *slog.Logger) (_ *instance, err error) {
 
 // addresses is where clients can connect.
 func (in *instance) addresses() []net.Addr { return in.front.Addresses() }
-
-// reload puts cfg in force, as far as that needs no restart.
-func (in *instance) reload(cfg *config.Config) error { return in.front.Configure(cfg) }
 
 // stop lets transactions finish for at most wait, then breaks off what is left, and takes everything down.
 func (in *instance) stop(wait time.Duration) {

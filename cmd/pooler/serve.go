@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -11,97 +12,142 @@ import (
 	"time"
 
 	"pooler/config"
-	"pooler/frontend"
+	"pooler/internal/console"
 )
 
-// serve runs the pooler until it is told to stop: SIGTERM and SIGINT let transactions finish, a second SIGINT stops
-// at once, SIGHUP reloads the configuration.
+// serve runs the pooler until it is told to stop, by a signal or on its console.
 func serve(args []string) error {
 	set := flag.NewFlagSet("serve", flag.ContinueOnError)
 	path := set.String("config", "pooler.toml", "the configuration `file`")
 	if err := flags(set, args); err != nil {
 		return err
 	}
-	cfg, err := config.Load(*path, frontend.CheckHooks)
+	doc, err := config.ReadDocument(*path)
 	if err != nil {
 		return err
 	}
 	out := newLogWriter(os.Stderr)
 	defer out.close()
+	cfg, err := doc.Config() // for its log_format; newControl checks the rest
+	if err != nil {
+		return err
+	}
 	level := &slog.LevelVar{}
-	level.Set(cfg.LogLevel.Slog())
 	log := newLogger(out, cfg.LogFormat, level)
+	ctl, err := newControl(doc, *path, level, log)
+	if err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
-	in, err := start(cfg, log)
+	in, err := start(ctl, log)
 	if err != nil {
 		return err
 	}
 	log.Info("serving", "version", versionText(), "addresses", fmt.Sprint(in.addresses()), "config", *path)
-	r := &reloader{path: *path, cfg: cfg, in: in, log: log, level: level}
-	for sig := range signals {
-		if sig == syscall.SIGHUP {
-			r.reload()
-			continue
-		}
-		stopOn(sig, signals, in, time.Duration(r.cfg.ShutdownTimeout), log)
-		return nil
-	}
+	w := &warden{in: in, ctl: ctl, log: log}
+	w.run(signals)
 	return nil
 }
 
-// stopOn drains and stops; a further SIGINT or SIGTERM makes it stop at once.
-func stopOn(sig os.Signal, signals <-chan os.Signal, in *instance, wait time.Duration, log *slog.Logger) {
-	log.Info("stopping: no new clients, transactions may finish", "signal", sig.String(), "at_most", wait.String())
-	stopped := make(chan struct{})
-	go func() {
-		in.stop(wait)
-		close(stopped)
-	}()
-	for {
+// warden carries out signals and orders to stop. The signals are PgBouncer's but for SIGTERM, which is as SIGINT: HUP
+// reloads the configuration, USR1 pauses and USR2 resumes all databases, TERM and INT let transactions finish and stop
+// at once when they come again, QUIT stops at once.
+type warden struct {
+	in  *instance
+	ctl *control
+	log *slog.Logger
+
+	stage   stage
+	stopped chan struct{} // closed when everything is down; nil: nobody has begun
+	hurry   context.CancelFunc
+}
+
+// stage is how far a stop has gone. It only grows.
+type stage uint8
+
+const (
+	stageServing stage = iota
+	stageLeaving       // no new clients, and the others may stay
+	stageDraining
+	stageOver
+)
+
+// run returns when the pooler has stopped, or must not be waited for.
+func (w *warden) run(signals <-chan os.Signal) {
+	for w.stage != stageOver {
 		select {
-		case <-stopped:
-			log.Info("stopped")
+		case <-w.stopped:
+			w.log.Info("stopped")
 			return
-		case again := <-signals:
-			if again != syscall.SIGHUP {
-				log.Warn("stopped at once; transactions that were open are rolled back by PostgreSQL")
-				return
-			}
+		case sig := <-signals:
+			w.onSignal(sig)
+		case how := <-w.ctl.stops:
+			w.stop(map[console.ShutdownWait]stage{
+				console.ShutdownNow: stageOver, console.ShutdownWaitForServers: stageDraining, console.ShutdownWaitForClients: stageLeaving,
+			}[how], "console")
+		}
+	}
+	// Whoever has asked for it on the console is answered.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	w.in.front.EndConsoles(ctx)
+	w.log.Warn("stopped at once; transactions that were open are rolled back by PostgreSQL")
+}
+
+func (w *warden) onSignal(sig os.Signal) {
+	switch sig {
+	case syscall.SIGHUP:
+		_, _ = w.ctl.Reload(context.Background(), "SIGHUP") // what is wrong has been logged
+	case syscall.SIGUSR1:
+		w.in.pools.Pause("")
+		w.log.Info("paused: clients wait until they are resumed", "by", "SIGUSR1")
+	case syscall.SIGUSR2:
+		paused, suspended := w.in.pools.Resume(""), w.in.front.Resume()
+		w.log.Info("resumed", "was_paused", paused, "was_suspended", suspended, "by", "SIGUSR2")
+	case syscall.SIGQUIT:
+		w.stop(stageOver, sig.String())
+	default:
+		if w.stage >= stageDraining {
+			w.stop(stageOver, sig.String())
+		} else {
+			w.stop(stageDraining, sig.String())
 		}
 	}
 }
 
-// reloader puts a changed configuration file in force.
-type reloader struct {
-	path  string
-	cfg   *config.Config
-	in    *instance
-	log   *slog.Logger
-	level *slog.LevelVar
-}
-
-func (r *reloader) reload() {
-	cfg, err := config.Load(r.path, frontend.CheckHooks)
-	if err == nil {
-		err = r.in.reload(cfg)
-	}
-	if err != nil {
-		r.log.Error("reload refused, nothing has changed", "error", err)
+// stop goes on to a later stage.
+func (w *warden) stop(to stage, by string) {
+	if to <= w.stage {
 		return
 	}
-	changes := config.Diff(r.cfg, cfg)
-	for _, c := range changes {
-		if c.Restart {
-			r.log.Warn("changed in the file, takes effect at the next start", "key", c.Key, "old", c.Old, "new", c.New)
-		} else {
-			r.log.Info("configuration changed", "key", c.Key, "old", c.Old, "new", c.New)
-		}
+	w.stage = to
+	wait := time.Duration(w.ctl.Config().ShutdownTimeout)
+	switch to {
+	case stageLeaving:
+		w.log.Info("stopping: no new clients, those who are connected may stay", "by", by)
+	case stageDraining:
+		w.log.Info("stopping: no new clients, transactions may finish", "signal", by, "at_most", wait.String())
+	case stageServing, stageOver:
+		return
 	}
-	r.level.Set(cfg.LogLevel.Slog())
-	r.cfg = cfg
-	r.log.Info("configuration reloaded", "changes", len(changes))
+	if w.stopped != nil {
+		w.hurry() // it drains next
+		return
+	}
+	w.stopped = make(chan struct{})
+	ctx, hurry := context.WithCancel(context.Background())
+	w.hurry = hurry
+	if to == stageDraining {
+		hurry()
+	}
+	go func() {
+		defer close(w.stopped)
+		w.in.front.StopAccepting()
+		w.in.front.AwaitClients(ctx)
+		w.in.stop(time.Duration(w.ctl.Config().ShutdownTimeout))
+	}()
 }
 
 func newLogger(out io.Writer, format config.LogFormat, level slog.Leveler) *slog.Logger {

@@ -140,7 +140,7 @@ func TestReloadPutsInForceWhatCanChangeAndSaysWhatCannot(t *testing.T) {
 	p.write(t, pg, "default_pool_size = 4\nloops = 2")
 	_ = p.cmd.Process.Signal(syscall.SIGHUP)
 	p.await(t, `msg="configuration changed" key=default_pool_size old=3 new=4`)
-	p.await(t, `msg="changed in the file, takes effect at the next start" key=loops`)
+	p.await(t, `msg="configuration changed, takes effect at the next start" key=loops`)
 	p.write(t, pg, "defaultpool_size = 4")
 	_ = p.cmd.Process.Signal(syscall.SIGHUP)
 	p.await(t, "reload refused, nothing has changed")

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"pooler/config"
+	"pooler/frontend"
+	"pooler/internal/console"
+)
+
+// control is the only place where the configuration of a running pooler changes, and by which it is told to stop:
+// signals and administrators use it at the same time. It is the console's Program.
+type control struct {
+	log   *slog.Logger
+	level *slog.LevelVar
+	path  string                    // of the file; "": there is none
+	stops chan console.ShutdownWait // orders to stop, for the one who carries them out
+
+	mu    sync.Mutex // guards all below; held while a change is put in force and saved, so that they come one after the other
+	apply func(*config.Config) error
+	doc   *config.Document
+	cfg   *config.Config // of doc
+	saved *config.Config // of the file
+}
+
+var errNoFile = errors.New("the pooler was started without a configuration file")
+
+// newControl is the control of a pooler that will run with the configuration of doc, which was read from path.
+func newControl(doc *config.Document, path string, level *slog.LevelVar, log *slog.Logger) (*control, error) {
+	cfg, err := doc.Config(frontend.CheckHooks)
+	if err != nil {
+		return nil, err
+	}
+	level.Set(cfg.LogLevel.Slog())
+	return &control{
+		log: log, level: level, path: path, stops: make(chan console.ShutdownWait, 8), doc: doc, cfg: cfg, saved: cfg,
+		apply: func(*config.Config) error { return nil },
+	}, nil
+}
+
+// run has apply put changes in force from now on.
+func (c *control) run(apply func(*config.Config) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.apply = apply
+}
+
+// Config is the configuration in force; what needs a restart is in it already.
+func (c *control) Config() *config.Config {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cfg
+}
+
+// Reload reads the file and puts it in force. What was changed and not saved is gone then.
+func (c *control) Reload(ctx context.Context, by string) (done console.Changes, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if done, err = c.reloadLocked(ctx, by); err != nil {
+		c.log.ErrorContext(ctx, "reload refused, nothing has changed", "by", by, "error", err)
+		return done, err
+	}
+	if len(done.Dropped) > 0 {
+		c.log.WarnContext(ctx, "changes that were not saved are gone, the file's values are in force again", "keys", done.Dropped, "by", by)
+	}
+	c.log.InfoContext(ctx, "configuration reloaded", "changes", len(done.Made), "by", by)
+	return done, nil
+}
+
+func (c *control) reloadLocked(ctx context.Context, by string) (done console.Changes, err error) {
+	if c.path == "" {
+		return done, errNoFile
+	}
+	doc, err := config.ReadDocument(c.path)
+	if err != nil {
+		return done, err
+	}
+	cfg, err := doc.Config(frontend.CheckHooks)
+	if err != nil {
+		return done, err
+	}
+	unsaved := config.Diff(c.saved, c.cfg)
+	if done.Made, err = c.putLocked(ctx, doc, cfg, by); err != nil {
+		return done, err
+	}
+	c.saved = cfg
+	for _, change := range done.Made {
+		if slices.ContainsFunc(unsaved, func(u config.Change) bool { return u.Key == change.Key }) {
+			done.Dropped = append(done.Dropped, change.Key)
+		}
+	}
+	return done, nil
+}
+
+// Change puts an edit in force, and with save writes it to the file, with what has been changed before. On an error
+// nothing has changed.
+func (c *control) Change(ctx context.Context, by string, save bool, edit console.Edit) (done console.Changes, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	doc, err := edit(c.doc)
+	if err != nil {
+		return done, err
+	}
+	cfg, err := doc.Config(frontend.CheckHooks)
+	if err != nil {
+		return done, fmt.Errorf("%w: %w", console.ErrInvalid, err)
+	}
+	oldDoc, oldCfg := c.doc, c.cfg
+	if done.Made, err = c.putLocked(ctx, doc, cfg, by); err != nil || !save {
+		return done, err
+	}
+	err = c.saveLocked(ctx, by)
+	if err == nil || !c.doc.Changed() { // not, if the file has been written all the same
+		return done, err
+	}
+	if _, undo := c.putLocked(ctx, oldDoc, oldCfg, by); undo != nil {
+		return done, errors.Join(err, fmt.Errorf("take the change back: %w", undo))
+	}
+	return console.Changes{}, err
+}
+
+// Save writes what has been changed to the file.
+func (c *control) Save(ctx context.Context, by string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.saveLocked(ctx, by)
+}
+
+func (c *control) saveLocked(ctx context.Context, by string) error {
+	err := errNoFile
+	if c.path != "" {
+		err = c.doc.Save()
+	}
+	if err != nil {
+		c.log.ErrorContext(ctx, "the configuration is not saved", "by", by, "error", err)
+		return err
+	}
+	c.saved = c.cfg
+	c.log.InfoContext(ctx, "configuration saved", "file", c.path, "by", by)
+	return nil
+}
+
+// putLocked puts cfg in force, which is doc's, on behalf of by. On an error nothing has changed.
+func (c *control) putLocked(ctx context.Context, doc *config.Document, cfg *config.Config, by string) ([]config.Change, error) {
+	if err := c.apply(cfg); err != nil {
+		return nil, err
+	}
+	changes := config.Diff(c.cfg, cfg)
+	c.level.Set(min(c.level.Level(), cfg.LogLevel.Slog())) // what has changed is logged if either level wants it
+	for _, change := range changes {
+		args := []any{"key", change.Key, "old", change.Old, "new", change.New, "by", by}
+		if change.Restart {
+			c.log.WarnContext(ctx, "configuration changed, takes effect at the next start", args...)
+		} else {
+			c.log.InfoContext(ctx, "configuration changed", args...)
+		}
+	}
+	c.level.Set(cfg.LogLevel.Slog())
+	c.doc, c.cfg = doc, cfg
+	return changes, nil
+}
+
+// Shutdown has the pooler stop. It returns at once, so that whoever has asked for it gets an answer.
+func (c *control) Shutdown(ctx context.Context, how console.ShutdownWait, by string) {
+	c.log.InfoContext(ctx, "told to stop", "how", how.String(), "by", by)
+	select {
+	case c.stops <- how:
+	default: // it has been told often enough
+	}
+}
