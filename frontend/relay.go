@@ -51,10 +51,10 @@ func (s *Session) OnReadable() {
 // terminate is the message by which a client says goodbye.
 var terminate = []byte{'X', 0, 0, 0, 4}
 
-// hungUp ends the session of a client that has closed its connection. One that has said goodbye while PostgreSQL was
-// asked about its session gets its turn.
+// hungUp ends the session of a client that has closed its connection. One that has said goodbye behind its last
+// statement, or while PostgreSQL was asked about its session, gets its turn: what it sent is carried out.
 func (s *Session) hungUp() {
-	if s.asking && bytes.HasSuffix(s.pending, terminate) {
+	if s.parting != nil || s.asking && bytes.HasSuffix(s.pending, terminate) {
 		s.client.Pause()
 		return
 	}
