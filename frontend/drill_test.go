@@ -213,6 +213,7 @@ type drill struct {
 	commits int  // the act that commits, and after whose effect nothing is depended on; acts before must not
 	carried int  // so many of the first acts leave only what needs no server session of its own
 	streams bool // has a message that is streamed: half of it costs the server session
+	torn    bool // its answer may end in the middle of a message, behind which nobody can be told an error
 }
 
 const noCommit = 1 << 30
@@ -273,11 +274,11 @@ func drills() []drill {
 		{name: "large statement", commits: noCommit, streams: true, acts: []act{
 			q("BEGIN"), q(update), q("SELECT length('" + strings.Repeat("x", 300_000) + "')"),
 		}},
-		{name: "COPY out that nobody reads", commits: noCommit, acts: []act{
+		{name: "COPY out that nobody reads", commits: noCommit, torn: true, acts: []act{
 			q("BEGIN"), q(update),
 			running(q("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT")),
 		}},
-		{name: "rows that nobody reads", commits: noCommit, acts: []act{
+		{name: "rows that nobody reads", commits: noCommit, torn: true, acts: []act{
 			running(q("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")),
 		}},
 		{name: "running statement", commits: noCommit, acts: []act{q("BEGIN"), q(update), running(q(sleep))}},
@@ -486,9 +487,10 @@ func (g *ground) survive(c *rawClient, name string, d drill, i, at int) {
 	c.send(&pgproto3.CopyFail{}, &pgproto3.Sync{}, &pgproto3.Query{String: "SELECT 'right'"})
 	depended := g.depends(d, i, at)
 	var a answer
-	for {
+	ended := false
+	for !ended {
 		m := c.receive()
-		if m == nil {
+		if ended = m == nil; ended {
 			break
 		}
 		a.take(m)
@@ -498,7 +500,7 @@ func (g *ground) survive(c *rawClient, name string, d drill, i, at int) {
 	}
 	right := len(a.Rows) > 0 && a.Rows[len(a.Rows)-1] == "right"
 	switch {
-	case depended && a.Errors == 0:
+	case depended && a.Errors == 0 && !(d.torn && ended):
 		g.t.Errorf("%s: the client lost what it depended on and was not told: %+v", name, a)
 	case i == 0 && at == 0 && (!right || a.Errors > 0):
 		g.t.Errorf("%s: the client depended on nothing and got %+v", name, a)

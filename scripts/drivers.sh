@@ -2,12 +2,14 @@
 # drivers.sh [NAME...]: runs the programs of drivers/, each directly against a throwaway PostgreSQL and
 # then through bin/pooler with 2 server sessions for its 20 clients, and prints a table. What is missing
 # is installed. NAME picks some: pgx pq psycopg3 psycopg2 sqlalchemy django pg postgres jdbc psql dump,
-# or go, python, node. POOLER names another pooler than bin/pooler.
+# or go, python, node. Those that begin with console, or console for all, talk to the admin console, which
+# PostgreSQL has not: they are not run directly. POOLER names another pooler than bin/pooler.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
-readonly all="pgx pq psycopg3 psycopg2 sqlalchemy django pg postgres jdbc psql dump"
+readonly consoles="console_jdbc console_psycopg2 console_psycopg3 console_pg console_psql"
+readonly all="pgx pq psycopg3 psycopg2 sqlalchemy django pg postgres jdbc psql dump $consoles"
 readonly run_limit=60 # seconds; the programs themselves give up before
 readonly server_sessions=2
 
@@ -18,13 +20,15 @@ for name in "${@:-all}"; do
 	go) picked+=(pgx pq) ;;
 	python) picked+=(psycopg3 psycopg2 sqlalchemy django) ;;
 	node) picked+=(pg postgres) ;;
+	console) picked+=($consoles) ;;
 	*)
-		[[ " $all " == *" $name "* ]] || die "There is no driver \"$name\". There are: $all, go, python, node."
+		[[ " $all " == *" $name "* ]] || die "There is no driver \"$name\". There are: $all, go, python, node, console."
 		picked+=("$name")
 		;;
 	esac
 done
-picks() { [[ " ${picked[*]} " == *" $1 "* ]]; }
+# picks NAME: says whether a driver is picked, for itself or for the console.
+picks() { [[ " ${picked[*]} " == *" $1 "* || " ${picked[*]} " == *" console_$1 "* ]]; }
 
 # --- What is missing -------------------------------------------------------------------------------
 
@@ -78,6 +82,10 @@ command_of() {
 	pgx | pq) command=("$dir/$1") ;;
 	pg | postgres) command=(node --no-deprecation "drivers/node/$1_check.js") ;;
 	jdbc) command=(java -cp "$pgjdbc" drivers/jdbc/JdbcCheck.java) ;;
+	console_jdbc) command=(java -cp "$pgjdbc" drivers/jdbc/ConsoleCheck.java) ;;
+	console_pg) command=(node --no-deprecation drivers/node/console_pg_check.js --clients 1 --rounds 1) ;;
+	console_psql) command=(drivers/psql/console.sh) ;;
+	console_*) command=("$python" -B "drivers/python/$1_check.py" --clients 1 --rounds 1) ;;
 	psql | dump) command=("drivers/$1/check.sh") ;;
 	*) command=("$python" -B "drivers/python/$1_check.py") ;;
 	esac
@@ -152,6 +160,7 @@ start_pooler() {
 		auth_type = "trust"
 		default_pool_size = $server_sessions
 		pool_boundary = "statement"
+		admin_users = ["drivers"]
 		log_connections = false
 		log_disconnections = false
 		shutdown_timeout = "2s"
@@ -230,17 +239,21 @@ failed=0
 printf '%-22s %-8s %8s   %-8s %8s %9s\n' driver direct seconds pooled seconds checks
 for name in "${picked[@]}"; do
 	driver=$name
-	run "$name" direct "$direct_port"
-	direct_outcome=$outcome direct_seconds=$seconds direct_checks=$checks
+	if [[ $name == console_* ]]; then
+		direct_outcome=- direct_seconds=-
+	else
+		run "$name" direct "$direct_port"
+		direct_outcome=$outcome direct_seconds=$seconds direct_checks=$checks
+	fi
 
 	start_pooler
 	run "$name" pooled "$pooled_port"
 	stop_pooler
-	if [ "$outcome" = ok ] && [ "$checks" != "$direct_checks" ]; then
+	if [ "$outcome" = ok ] && [ "$direct_outcome" != - ] && [ "$checks" != "$direct_checks" ]; then
 		say "--- $name: $direct_checks checks directly, $checks through the pooler."
 		outcome=FAILED
 	fi
 	printf '%-22s %-8s %8s   %-8s %8s %9s\n' "$driver" "$direct_outcome" "$direct_seconds" "$outcome" "$seconds" "$checks"
-	if [ "$direct_outcome $outcome" != "ok ok" ]; then failed=1; fi
+	if [ "$direct_outcome" = FAILED ] || [ "$outcome" != ok ]; then failed=1; fi
 done
 exit "$failed"
