@@ -500,7 +500,7 @@ func (g *ground) survive(c *rawClient, name string, d drill, i, at int) {
 	}
 	right := len(a.Rows) > 0 && a.Rows[len(a.Rows)-1] == "right"
 	switch {
-	case depended && a.Errors == 0 && !(d.torn && ended):
+	case depended && a.Errors == 0 && (!d.torn || !ended):
 		g.t.Errorf("%s: the client lost what it depended on and was not told: %+v", name, a)
 	case i == 0 && at == 0 && (!right || a.Errors > 0):
 		g.t.Errorf("%s: the client depended on nothing and got %+v", name, a)

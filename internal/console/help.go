@@ -22,11 +22,11 @@ var syntaxes = []struct{ command, rest, help string }{
 	{"WAIT_CLOSE", "[database]", "wait until what RECONNECT and RELOAD replace has ended"},
 	{"RELOAD", "", "read the configuration again"},
 	{"SHUTDOWN", "[WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]", "end the pooler"},
-	{"SET", "key = value", "change the configuration until the next restart"},
+	{"SET", "key = value", "change the configuration until RELOAD or a restart; SAVE keeps it"},
 	{"START POOL", "[name]", "start a pool that was stopped"},
 	{"STOP POOL", "[name] [DRAIN duration]", "stop a pool; with DRAIN its clients may finish first"},
 	{"ALTER POOL", "name SET key = value [, ...] [SAVE]", "change a pool; with SAVE in the configuration file too"},
-	{"RESTORE POOL", "name DEFAULTS [SAVE]", "take back what ALTER POOL has changed"},
+	{"RESTORE POOL", "name DEFAULTS [SAVE]", "take the defaults for what ALTER POOL can change"},
 	{"SAVE", "", "write changes made here to the configuration file"},
 }
 
