@@ -30,6 +30,7 @@ test: ## install what is missing and run all tests with the race detector
 	@scripts/install-cc.sh
 	@scripts/install-postgres.sh
 	@scripts/install-pgbouncer.sh
+	@scripts/install-pgbouncer-exporter.sh
 	@scripts/install-iproute.sh
 	@CGO_ENABLED=1 go test -race -p 1 -timeout 10m $(TESTFLAGS) ./...
 
