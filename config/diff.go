@@ -30,6 +30,18 @@ func Diff(before, after *Config) []Change {
 	return diffStruct(nil, reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem())
 }
 
+// Running is c as it is in force in a pooler that was started with started: what a reload cannot change is as it was.
+func (c *Config) Running(started *Config) *Config {
+	running := *c
+	now, then := reflect.ValueOf(&running).Elem(), reflect.ValueOf(started).Elem()
+	for _, f := range fieldsOf(now.Type()) {
+		if f.restart {
+			now.FieldByIndex(f.index).Set(then.FieldByIndex(f.index))
+		}
+	}
+	return &running
+}
+
 func diffStruct(at toml.Key, before, after reflect.Value) []Change {
 	var changes []Change
 	for _, f := range fieldsOf(before.Type()) {

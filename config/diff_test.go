@@ -83,3 +83,15 @@ func TestKeysThatNeedARestart(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestRunningKeepsWhatNeedsARestart(t *testing.T) {
+	started, changed := Default(), Default()
+	changed.ListenPort, changed.LogFormat, changed.DefaultPoolSize = 7777, LogJSON, 5
+	running := changed.Running(started)
+	if running.ListenPort != started.ListenPort || running.LogFormat != started.LogFormat || running.DefaultPoolSize != 5 {
+		t.Errorf("in force: %d, %s, %d", running.ListenPort, running.LogFormat, running.DefaultPoolSize)
+	}
+	if changed.ListenPort != 7777 {
+		t.Error("the configuration itself has changed")
+	}
+}

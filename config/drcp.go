@@ -43,7 +43,7 @@ func topKey(key string) string {
 }
 
 // PoolParameter is the key of [databases.NAME] that a parameter stands for: one of DRCP's names, in any case, or a key's own.
-// session_cached_cursors and num_cbrok give keys of the top level, which a database does not have; Document.Set says so.
+// session_cached_cursors and num_cbrok give keys of the top level, which a database does not have (OfDatabase).
 func PoolParameter(name string) (key string, ok bool) {
 	name = strings.ToLower(name)
 	switch name {
@@ -57,6 +57,12 @@ func PoolParameter(name string) (key string, ok bool) {
 	}
 	f, ok := findField(fieldsOf(reflect.TypeFor[Database]()), name)
 	return f.key, ok
+}
+
+// OfDatabase tells whether [databases.NAME] can have the key.
+func OfDatabase(key string) bool {
+	_, ok := findField(fieldsOf(reflect.TypeFor[Database]()), key)
+	return ok
 }
 
 // DefaultPoolParameter is the key of the top level that a parameter of the default pool stands for, which is Oracle's

@@ -3,7 +3,6 @@ package frontend
 import (
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +27,13 @@ func (srv *Server) Clients() []ClientInfo { return srv.ClientsThat(nil) }
 // ClientsThat lists the clients that are chosen (nil: all), which among thousands of idle ones is much cheaper. chosen
 // runs on the loops: it is short. No loop may call ClientsThat.
 func (srv *Server) ClientsThat(chosen func(Glance) bool) []ClientInfo {
-	answers := make(chan []sketch, len(srv.crews))
+	answers := make(chan []ClientInfo, len(srv.crews))
 	local := srv.onlyAddress()
 	for _, c := range srv.crews {
 		c.loop.Post(func() {
 			p := portrait{crew: c, chosen: chosen, local: local, answers: answers}
 			if chosen == nil {
-				p.some = make([]sketch, 0, len(c.berths))
+				p.some = make([]ClientInfo, 0, len(c.berths))
 			}
 			p.draw(len(c.berths))
 		})
@@ -43,9 +42,13 @@ func (srv *Server) ClientsThat(chosen func(Glance) bool) []ClientInfo {
 	for range srv.crews {
 		select {
 		case some := <-answers:
-			all = slices.Grow(all, len(some))
 			for i := range some {
-				all = append(all, some[i].info())
+				some[i].complete()
+			}
+			if all == nil {
+				all = some
+			} else {
+				all = append(all, some...)
 			}
 		case <-srv.gone:
 			return all
@@ -70,13 +73,12 @@ func (srv *Server) onlyAddress() netip.AddrPort {
 	return netip.AddrPortFrom(only.Addr().Unmap(), only.Port())
 }
 
-// sketch is what only its loop can say of a client: the rest is worked out elsewhere.
-type sketch struct {
-	ClientInfo
+// rawInfo is what a loop says of a client from which the rest is worked out elsewhere. Settings never change.
+type rawInfo struct {
 	settings  *sessionstate.Settings
 	statement []byte
 	standard  bool // standard_conforming_strings
-	pinned    pinning
+	pins      sessionstate.PinSet
 }
 
 // portrait is a description of a crew under way.
@@ -84,8 +86,8 @@ type portrait struct {
 	crew    *crew
 	chosen  func(Glance) bool // nil: everybody is
 	local   netip.AddrPort    // of all TCP clients, if it is valid
-	some    []sketch
-	answers chan<- []sketch
+	some    []ClientInfo
+	answers chan<- []ClientInfo
 }
 
 // draw describes the clients in the berths below end, and sends the list when it is complete. Who leaves has his berth
@@ -105,7 +107,7 @@ func (p *portrait) draw(end int) {
 		b := &c.berths[i]
 		if p.chosen == nil || p.chosen(b.glance(now)) {
 			b.judge(now)
-			p.some = append(p.some, b.sketch(p.local))
+			p.some = append(p.some, b.describe(p.local))
 		}
 	}
 	done = true
@@ -125,7 +127,7 @@ func (b *berth) glance(now time.Duration) Glance {
 	return g
 }
 
-func unique(some []sketch) []sketch {
+func unique(some []ClientInfo) []ClientInfo {
 	if len(some) <= clientsAtOnce {
 		return some
 	}
@@ -140,14 +142,16 @@ func unique(some []sketch) []sketch {
 	return kept
 }
 
-func (b *berth) sketch(local netip.AddrPort) sketch {
+// describe says what only the loop can say.
+func (b *berth) describe(local netip.AddrPort) ClientInfo {
 	s, at := b.session, loop.Epoch().Add
-	one := sketch{settings: s.req.Settings, ClientInfo: ClientInfo{
+	one := ClientInfo{
 		ID: s.id, User: s.pool.Key.User, Database: s.pool.Key.Database, Class: s.limits.Class,
 		Boundary: s.limits.Boundary, Purity: s.limits.Purity,
 		Remote: s.remote(), State: b.does.String(), Since: at(b.since), Connected: at(s.begun),
 		Leaving: s.leaving, Prepared: len(s.names), Transactions: uint64(s.transactions),
-	}}
+		raw: rawInfo{settings: s.req.Settings},
+	}
 	if tcp := one.Remote.IsValid(); tcp && local.IsValid() {
 		one.Local = local
 	} else {
@@ -156,8 +160,8 @@ func (b *berth) sketch(local netip.AddrPort) sketch {
 	if b.open {
 		one.Transaction = at(b.begun)
 	}
-	if s.pinned != nil {
-		one.pinned = *s.pinned
+	if p := s.pinned; p != nil {
+		one.raw.pins, one.PinnedSince, one.PinStatement = p.pins, p.since, p.text
 	}
 	if s.phase == PhaseWaiting {
 		one.Waiting = at(s.entered)
@@ -168,7 +172,10 @@ func (b *berth) sketch(local netip.AddrPort) sketch {
 		if c.Usage.Query > 0 && !c.Replies.Idle() {
 			one.Running = at(c.Usage.Query)
 		}
-		one.statement, one.standard = append([]byte(nil), c.Usage.Text...), c.StdStrings
+		one.raw.statement, one.raw.standard = append([]byte(nil), c.Usage.Text...), c.StdStrings
+		if c.Usage.Transaction > 0 {
+			one.Transaction = at(c.Usage.Transaction)
+		}
 	}
 	return one
 }
@@ -194,16 +201,14 @@ func ends(fd int, tcp bool) (local netip.AddrPort, pid int) {
 	return local, 0
 }
 
-// info completes what the loop has said. Texts and settings never change.
-func (one *sketch) info() ClientInfo {
-	info := one.ClientInfo
-	info.Application, _ = one.settings.Value("application_name")
-	info.SettingsHeld = len(one.settings.List())
-	info.Statement = sessionstate.Fingerprint(one.statement, one.standard, sessionstate.FingerprintShown)
-	if p := one.pinned; p.pins != 0 {
-		info.Pinned, info.PinnedSince, info.PinStatement = p.pins.String(), p.since, p.text
-	}
-	return info
+// complete works out the rest of what the loop has said.
+func (info *ClientInfo) complete() {
+	raw := info.raw
+	info.raw = rawInfo{}
+	info.Application, _ = raw.settings.Value("application_name")
+	info.SettingsHeld = len(raw.settings.List())
+	info.Statement = sessionstate.Fingerprint(raw.statement, raw.standard, sessionstate.FingerprintShown)
+	info.Pinned = raw.pins.String()
 }
 
 // Kill ends the session of a client, on behalf of by, who is named in the log. It reports whether there is such a

@@ -144,6 +144,7 @@ func (s *Session) prepare(f frame, name string, st *sessionstate.Statement, rest
 	}
 	s.prepareAnew(f, st)
 	c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Name: name, Stmt: st})
+	s.traffic.ServerParses++
 	f.rename(st.Name, rest)
 	s.evict(f)
 }

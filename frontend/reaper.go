@@ -150,6 +150,7 @@ func (c *crew) idlers(may func(s *Session, idle time.Duration) bool) []idler {
 	now := c.now()
 	for i := range c.berths {
 		b := &c.berths[i]
+		b.judge(now)
 		if b.does.resting() && b.heard == b.seen && may(b.session, now-b.since) {
 			one := idler{session: b.session, heard: b.heard, since: b.since, who: b.session.counted.who, application: b.session.application()}
 			if b.session.lease != nil {

@@ -115,17 +115,20 @@ func (s *Session) OnSettled() {
 	if s.hooksSettled() {
 		return
 	}
-	if s.req.Login {
-		s.req.Login = false
-		if len(s.pending) > 0 || s.boundary == sessionstate.BoundarySession {
-			s.pool.Keep(s.lease, &s.req)
-			s.traffic.Assignments++
-			if s.beginHooks(); s.asking {
-				return
-			}
+	login := s.req.Login
+	if login && (len(s.pending) > 0 || s.boundary == sessionstate.BoundarySession) {
+		login, s.req.Login = false, false
+		s.pool.Keep(s.lease, &s.req)
+		s.traffic.Assignments++
+		s.entered = s.req.Loop.Now()
+		if s.beginHooks(); s.asking {
+			return
 		}
 	}
 	s.decide()
+	if login {
+		s.req.Login = false
+	}
 }
 
 // decide does what the verdict says.
@@ -245,6 +248,9 @@ func (s *Session) OnServerLost(reason backend.RetireReason) {
 	case c.Explained():
 		s.linger = true
 		s.end(EndServerLost)
+		return
+	case reason == backend.RetireKilled:
+		s.endWith(EndKilled, errAdministrator)
 		return
 	}
 	s.endWith(EndServerLost, &Refusal{

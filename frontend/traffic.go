@@ -198,17 +198,14 @@ func (s *Session) endPhase() {
 	now := s.req.Loop.Now()
 	lasted, t := now-s.entered, s.traffic
 	s.entered = now
-	if t == nil {
-		return
-	}
-	switch s.phase {
-	case PhaseWaiting:
+	switch {
+	case t == nil || s.req.Login: // a login is no request
+	case s.phase == PhaseWaiting && s.req.Waited:
 		t.WaitTime += lasted
 		t.timing.phases[timedWait].add(lasted)
-	case PhaseActive:
+	case s.phase == PhaseActive:
 		t.ServerTime += lasted
 		t.timing.phases[timedServer].add(lasted)
-	default:
 	}
 }
 

@@ -41,6 +41,8 @@ type ClientInfo struct {
 	Transactions   uint64 // ended
 	SettingsHeld   int    // that the client has in force, start-up parameters included
 	CancelInFlight bool   // a cancel was sent for it and is not confirmed
+
+	raw rawInfo // until it is complete
 }
 
 // Traffic is what clients have done.
@@ -53,7 +55,7 @@ type Traffic struct {
 	Received        uint64 // bytes from clients
 	Sent            uint64 // bytes from PostgreSQL to clients
 	ClientParses    uint64 // Parse messages of clients
-	ServerParses    uint64 // of the pooler's own accord, because a statement was missing on a server session
+	ServerParses    uint64 // of named statements on server sessions, also where the pooler does it of its own accord
 	Binds           uint64
 	TransactionTime time.Duration // in which a transaction was open, from its first message to its end
 	QueryTime       time.Duration // in which PostgreSQL worked, or its answer was on its way

@@ -16,8 +16,8 @@ type Class struct {
 
 // tally counts what requests for server sessions came to.
 type tally struct {
-	requests, hits, waits, timeouts uint64
-	waited                          time.Duration // of those that were served
+	requests, hits, misses, waits, timeouts uint64
+	waited                                  time.Duration // of those that were served
 }
 
 // joinLocked returns the class of that name, for one more client.

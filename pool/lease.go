@@ -303,6 +303,9 @@ func (l *Lease) giveLocked(r *Request) {
 	if l.class == r.Class && !r.Terms.New {
 		l.pool.tally.hits++
 		r.Class.tally.hits++
+	} else {
+		l.pool.tally.misses++
+		r.Class.tally.misses++
 	}
 	l.pool.assignLocked(l, r.Class)
 	l.spent = r.Terms.New

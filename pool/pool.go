@@ -114,7 +114,7 @@ func (p *Pool) Acquire(r *Request) (*Lease, error) {
 	}
 	p.countLocked(r)
 	l := p.chooseLocked(r)
-	if l == nil {
+	if r.Waited = l == nil; r.Waited {
 		if p.totalLocked() == 0 && p.clock.now() < p.retryAt && p.hopelessLocked() {
 			err := p.failure
 			p.mu.Unlock()

@@ -36,6 +36,7 @@ type Request struct {
 	Class    *Class
 	Terms    *Terms
 	Login    bool // only to settle a login, which uses a conn up no more than a look at it would
+	Waited   bool // set by Acquire: there was no conn to be had at once
 
 	queued     bool // guarded by the pool's mu, as are all below
 	notified   bool

@@ -34,6 +34,7 @@ type Stat struct {
 type Use struct {
 	Requests uint64        // leases asked for
 	Hits     uint64        // of those, served by a conn that the class had used
+	Misses   uint64        // of those, served by another
 	Waits    uint64        // of those, queued
 	WaitTime time.Duration // of those that were served
 	Timeouts uint64
@@ -78,7 +79,7 @@ func (p *Pool) Stat() Stat {
 }
 
 func (t tally) use() Use {
-	return Use{Requests: t.requests, Hits: t.hits, Waits: t.waits, WaitTime: t.waited, Timeouts: t.timeouts}
+	return Use{Requests: t.requests, Hits: t.hits, Misses: t.misses, Waits: t.waits, WaitTime: t.waited, Timeouts: t.timeouts}
 }
 
 // LoginStat is a snapshot of the logins to one PostgreSQL.

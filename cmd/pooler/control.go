@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type control struct {
 	apply func(*config.Config) error
 	doc   *config.Document
 	cfg   *config.Config // of doc
+	begun *config.Config // what the pooler was started with
 	saved *config.Config // of the file
 }
 
@@ -38,7 +40,7 @@ func newControl(doc *config.Document, path string, level *slog.LevelVar, log *sl
 	}
 	level.Set(cfg.LogLevel.Slog())
 	return &control{
-		log: log, level: level, path: path, stops: make(chan console.ShutdownWait, 8), doc: doc, cfg: cfg, saved: cfg,
+		log: log, level: level, path: path, stops: make(chan console.ShutdownWait, 8), doc: doc, cfg: cfg, begun: cfg, saved: cfg,
 		apply: func(*config.Config) error { return nil },
 	}, nil
 }
@@ -50,7 +52,7 @@ func (c *control) run(apply func(*config.Config) error) {
 	c.apply = apply
 }
 
-// Config is the configuration in force; what needs a restart is in it already.
+// Config is the configuration as it was changed last; what needs a restart is in it already.
 func (c *control) Config() *config.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,7 +149,7 @@ func (c *control) saveLocked(ctx context.Context, by string) error {
 
 // putLocked puts cfg in force, which is doc's, on behalf of by. On an error nothing has changed.
 func (c *control) putLocked(ctx context.Context, doc *config.Document, cfg *config.Config, by string) ([]config.Change, error) {
-	if err := c.apply(cfg); err != nil {
+	if err := c.apply(cfg.Running(c.begun)); err != nil {
 		return nil, err
 	}
 	changes := config.Diff(c.cfg, cfg)
@@ -167,7 +169,7 @@ func (c *control) putLocked(ctx context.Context, doc *config.Document, cfg *conf
 
 // Shutdown has the pooler stop. It returns at once, so that whoever has asked for it gets an answer.
 func (c *control) Shutdown(ctx context.Context, how console.ShutdownWait, by string) {
-	c.log.InfoContext(ctx, "told to stop", "how", how.String(), "by", by)
+	c.log.InfoContext(ctx, "told to stop", "how", cmp.Or(how.String(), "at once"), "by", by)
 	select {
 	case c.stops <- how:
 	default: // it has been told often enough

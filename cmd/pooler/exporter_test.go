@@ -193,10 +193,7 @@ func startDebiansExporter(t *testing.T, s *site) func() map[string]float64 {
 	t.Helper()
 	program, err := exec.LookPath(debiansExporter)
 	if err != nil {
-		if exec.Command("apt-cache", "show", debiansExporter).Run() != nil {
-			t.Skipf("the packages of this system do not have %s", debiansExporter)
-		}
-		t.Fatalf("%v; scripts/install-pgbouncer-exporter.sh installs it", err)
+		t.Fatalf("%v; scripts/install-pgbouncer-exporter.sh installs it where there are Debian's packages, elsewhere leave this test out: make test TESTFLAGS='-skip Debian'", err)
 	}
 	host, port, err := net.SplitHostPort(s.addr)
 	if err != nil {

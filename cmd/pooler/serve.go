@@ -128,7 +128,7 @@ func (w *warden) stop(to stage, by string) {
 	case stageLeaving:
 		w.log.Info("stopping: no new clients, those who are connected may stay", "by", by)
 	case stageDraining:
-		w.log.Info("stopping: no new clients, transactions may finish", "signal", by, "at_most", wait.String())
+		w.log.Info("stopping: no new clients, transactions may finish", "by", by, "at_most", wait.String())
 	case stageServing, stageOver:
 		return
 	}

@@ -60,6 +60,9 @@ func (a *action) alterPool(ctx context.Context, c AlterPool) error {
 			if err != nil {
 				return nil, err
 			}
+			if path[len(path)-1] == "pool_size" && strings.TrimSpace(s.Value) == "0" { // in the file that means the default
+				return nil, &Error{Code: codeInvalidValue, Message: s.Key + " must be at least 1", Hint: "RESTORE POOL takes the default."}
+			}
 			if d, err = d.Set(path, s.Value); err != nil {
 				return nil, err
 			}
@@ -109,8 +112,13 @@ func poolPath(name, parameter string) ([]string, error) {
 		if key, ok := config.DefaultPoolParameter(parameter); ok {
 			return []string{key}, nil
 		}
-	} else if key, ok := config.PoolParameter(parameter); ok {
+	} else if key, ok := config.PoolParameter(parameter); ok && config.OfDatabase(key) {
 		return []string{"databases", name, key}, nil
+	} else if ok {
+		return nil, &Error{
+			Code: codeUndefinedObject, Message: fmt.Sprintf("%s is no parameter of a single pool", parameter),
+			Hint: "It is one of all pools: ALTER POOL " + defaultPool + " SET " + parameter + " = …",
+		}
 	}
 	return nil, &Error{
 		Code: codeUndefinedObject, Message: fmt.Sprintf("unknown parameter %q of a pool", parameter),

@@ -11,7 +11,7 @@ func liveStats() []liveView {
 	totals := func(d *deeds, assignments int) []any {
 		return []any{
 			"server_assignment_count", assignments, "xact_count", d.transactions, "query_count", d.queries,
-			"client_parse_count", d.parses, "server_parse_count", 0, "bind_count", d.binds, "client_login_count", d.logins,
+			"client_parse_count", d.parses, "server_parse_count", d.parses, "bind_count", d.binds, "client_login_count", d.logins,
 		}
 	}
 	return []liveView{
@@ -113,8 +113,9 @@ func checkHits(t *testing.T, row map[string]any) {
 	t.Helper()
 	hits, _ := row["num_hits"].(int64)
 	misses, _ := row["num_misses"].(int64)
-	if all, ok := row["num_requests"].(int64); !ok || hits+misses != all || hits < 0 || misses < 0 {
-		t.Errorf("%d hits and %d misses of %d requests", hits, misses, all)
+	waiting, _ := row["num_waiting"].(int64)
+	if all, ok := row["num_requests"].(int64); !ok || hits+misses+waiting != all || hits < 0 || misses < 0 {
+		t.Errorf("%d hits, %d misses and %d that wait of %d requests", hits, misses, waiting, all)
 	}
 }
 

@@ -249,7 +249,7 @@ func TestQueriesThatCannotBe(t *testing.T) {
 func TestTimesAreShownInTheSessionsZone(t *testing.T) {
 	s := offline()
 	if err := s.settings.set("TimeZone", "Asia/Kolkata"); err != nil {
-		t.Skipf("no time zones on this machine: %v", err)
+		t.Fatal(err)
 	}
 	rows, err := rowsOf(t, s, "SHOW clients connect_time WHERE connect_time = '2026-03-01 17:30'", nil)
 	if got := fmt.Sprint(rows); err != nil || got != "[[2026-03-01 17:30:00+05:30]]" {

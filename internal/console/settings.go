@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // for machines without a list of zones
 )
 
 // settings are the parameters of a session that PostgreSQL would have and drivers set. Most do nothing here but be

@@ -104,7 +104,7 @@ func cpoolStatsAttrs() []attr[*cpoolUse] {
 		{"num_auth_servers", Int4, zero[*cpoolUse]}, // clients are authenticated without a server
 		{"num_requests", Int8, func(u *cpoolUse) any { return u.stat.Requests }},
 		{"num_hits", Int8, func(u *cpoolUse) any { return u.stat.Hits }},
-		{"num_misses", Int8, func(u *cpoolUse) any { return misses(u.stat.Use) }},
+		{"num_misses", Int8, func(u *cpoolUse) any { return u.stat.Misses }},
 		{"num_waits", Int8, func(u *cpoolUse) any { return u.stat.Waits }},
 		{"wait_time", Int8, func(u *cpoolUse) any { return u.stat.WaitTime.Microseconds() }}, // reserved with DRCP, as the next
 		{"client_req_timeouts", Int8, func(u *cpoolUse) any { return u.stat.Timeouts }},
@@ -124,8 +124,6 @@ func cpoolStatsAttrs() []attr[*cpoolUse] {
 	}
 }
 
-func misses(u pool.Use) uint64 { return u.Requests - min(u.Hits, u.Requests) }
-
 // addStat adds what a pool has and has done to the sum of several.
 func addStat(sum, st *pool.Stat) {
 	sum.Idle += st.Idle
@@ -144,6 +142,7 @@ func addStat(sum, st *pool.Stat) {
 func addUse(sum *pool.Use, u pool.Use) {
 	sum.Requests += u.Requests
 	sum.Hits += u.Hits
+	sum.Misses += u.Misses
 	sum.Waits += u.Waits
 	sum.WaitTime += u.WaitTime
 	sum.Timeouts += u.Timeouts
@@ -204,7 +203,7 @@ func ccStatsAttrs() []attr[*classRow] {
 		{"cclass_name", Text, func(c *classRow) any { return className(c.user, c.Name) }},
 		{"num_requests", Int8, func(c *classRow) any { return c.Requests }},
 		{"num_hits", Int8, func(c *classRow) any { return c.Hits }},
-		{"num_misses", Int8, func(c *classRow) any { return misses(c.Use) }},
+		{"num_misses", Int8, func(c *classRow) any { return c.Misses }},
 		{"num_waits", Int8, func(c *classRow) any { return c.Waits }},
 		{"wait_time", Int8, func(c *classRow) any { return c.WaitTime.Microseconds() }},
 		{"client_req_timeouts", Int8, func(c *classRow) any { return c.Timeouts }},

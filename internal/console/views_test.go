@@ -106,21 +106,21 @@ func testPools() []pool.Stat {
 	return []pool.Stat{
 		{
 			Database: "batch", User: "bob", Size: 20, Active: 1, Sessions: 1, HistoricMax: 1, Opened: 1,
-			Use: pool.Use{Requests: 2, Hits: 1}, Classes: []pool.ClassStat{{Name: "etl", Sessions: 1, Conns: 1, Use: pool.Use{Requests: 2, Hits: 1}}},
+			Use: pool.Use{Requests: 2, Hits: 1, Misses: 1}, Classes: []pool.ClassStat{{Name: "etl", Sessions: 1, Conns: 1, Use: pool.Use{Requests: 2, Hits: 1, Misses: 1}}},
 		},
 		{
 			Database: "app", User: "alice", Size: 7, Idle: 1, Active: 2, Reclaiming: 1, Opening: 1, Closing: 1, Sessions: 3, Waiting: 1,
 			LongestWait: 1500250 * time.Microsecond, HistoricMax: 6, HistoricAt: before(time.Minute), Opened: 9,
-			Use:     pool.Use{Requests: 100, Hits: 90, Waits: 5, WaitTime: 3 * time.Second, Timeouts: 1},
+			Use:     pool.Use{Requests: 100, Hits: 90, Misses: 10, Waits: 5, WaitTime: 3 * time.Second, Timeouts: 1},
 			Retired: map[backend.RetireReason]uint64{backend.RetireIdle: 2, backend.RetireLifetime: 3},
 			Classes: []pool.ClassStat{
-				{Name: "jobs", Sessions: 1, Conns: 1, Use: pool.Use{Requests: 30, Hits: 29}},
-				{Name: "web", Sessions: 2, Conns: 2, Waiting: 1, Use: pool.Use{Requests: 70, Hits: 61, Waits: 5, WaitTime: 3 * time.Second, Timeouts: 1}},
+				{Name: "jobs", Sessions: 1, Conns: 1, Use: pool.Use{Requests: 30, Hits: 29, Misses: 1}},
+				{Name: "web", Sessions: 2, Conns: 2, Waiting: 1, Use: pool.Use{Requests: 70, Hits: 61, Misses: 9, Waits: 5, WaitTime: 3 * time.Second, Timeouts: 1}},
 			},
 		},
 		{
 			Database: "app", User: "carol", Size: 10, Idle: 2, Sessions: 0, HistoricMax: 4, Opened: 4,
-			Use: pool.Use{Requests: 10, Hits: 4, Waits: 1, WaitTime: time.Second}, Retired: map[backend.RetireReason]uint64{backend.RetireIdle: 1},
+			Use: pool.Use{Requests: 10, Hits: 4, Misses: 6, Waits: 1, WaitTime: time.Second}, Retired: map[backend.RetireReason]uint64{backend.RetireIdle: 1},
 		},
 		{Database: "other", User: "bob", Size: 20, Sessions: 1},
 	}

@@ -10,6 +10,9 @@ const (
 // others: constants become ?, lists of them "?, …", white space and comments one space, words lower case. What a string
 // or name holds that the text ends in, is not shown.
 func Fingerprint(text []byte, standardStrings bool, limit int) string {
+	if len(text) == 0 {
+		return ""
+	}
 	n := normaliser{limit: limit, out: make([]byte, 0, min(limit, len(text))+maxName)}
 	lex := lexer{text: text, standard: standardStrings}
 	for len(n.out) <= limit {
