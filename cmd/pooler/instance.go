@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -111,34 +110,6 @@ func loopCount(configured int) int {
 		return configured
 	}
 	return max(1, runtime.GOMAXPROCS(0)/4)
-}
-
-// tuneMemory trades a little of the collector's work for less memory: what lives is many small idle objects, and
-// almost nothing is allocated while relaying.
-func tuneMemory() { debug.SetGCPercent(50) }
-
-// trimAfter is how many clients must have come for memory to be trimmed once no more do.
-const trimAfter = 500
-
-// trim gives memory back to the system when many clients have come and then it is quiet: what their logins took is
-// garbage, which the collector, for lack of new allocations, would leave there.
-func (in *instance) trim() {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	var trimmed, last uint64
-	for {
-		select {
-		case <-in.stopping:
-			return
-		case <-t.C:
-		}
-		now := in.front.Stat().Accepted
-		if now == last && now-trimmed >= trimAfter {
-			debug.FreeOSMemory()
-			trimmed = now
-		}
-		last = now
-	}
 }
 
 // raiseFileLimit asks for as many descriptors as max_client_conn wants and says so if there are fewer.
