@@ -54,7 +54,7 @@ var terminate = []byte{'X', 0, 0, 0, 4}
 // hungUp ends the session of a client that has closed its connection. One that has said goodbye behind its last
 // statement, or while PostgreSQL was asked about its session, gets its turn: what it sent is carried out.
 func (s *Session) hungUp() {
-	if s.parting != nil || s.asking && bytes.HasSuffix(s.pending, terminate) {
+	if s.parting != nil || (s.asking || s.fenced()) && bytes.HasSuffix(s.pending, terminate) {
 		s.client.Pause()
 		return
 	}
@@ -220,10 +220,10 @@ func (s *Session) mustWait() bool {
 	return s.phase == PhaseWaiting || !s.greeted || len(s.pending) > 0 || s.asking || s.fenced()
 }
 
-// fenced tells whether a new request must wait until PostgreSQL has confirmed a cancel sent for the last one, which
-// could hit it otherwise.
+// fenced tells whether what the client sends must wait until PostgreSQL has confirmed a cancel, which could hit it
+// otherwise: also behind a request that still runs, since PostgreSQL may be done with that at any moment.
 func (s *Session) fenced() bool {
-	return s.lease != nil && s.lease.Conn.Cancelling() && s.lease.Conn.Replies.Idle()
+	return s.lease != nil && s.lease.Conn.Cancelling()
 }
 
 // keep keeps b until the session can go on, and stops reading when that is much.
