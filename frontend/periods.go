@@ -74,6 +74,20 @@ func (srv *Server) Databases() []DatabaseStat {
 	return list
 }
 
+// since is what has come since t was before. A count that has moved to others meanwhile may be smaller now.
+func (t Traffic) since(before Traffic) Traffic {
+	less := func(now, before uint64) uint64 { return now - min(before, now) }
+	return Traffic{
+		Logins: less(t.Logins, before.Logins), Ends: less(t.Ends, before.Ends), Assignments: less(t.Assignments, before.Assignments),
+		Transactions: less(t.Transactions, before.Transactions), Queries: less(t.Queries, before.Queries),
+		Received: less(t.Received, before.Received), Sent: less(t.Sent, before.Sent),
+		ClientParses: less(t.ClientParses, before.ClientParses), ServerParses: less(t.ServerParses, before.ServerParses),
+		Binds: less(t.Binds, before.Binds), TransactionTime: max(0, t.TransactionTime-before.TransactionTime),
+		QueryTime: max(0, t.QueryTime-before.QueryTime), WaitTime: max(0, t.WaitTime-before.WaitTime),
+		ServerTime: max(0, t.ServerTime-before.ServerTime),
+	}
+}
+
 func sortSources(list []SourceStat) {
 	slices.SortFunc(list, func(a, b SourceStat) int {
 		return cmp.Or(cmp.Compare(b.Clients, a.Clients), strings.Compare(a.String(), b.String()), strings.Compare(a.Class, b.Class))

@@ -347,7 +347,7 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 		g.Insert(off, s.takeHooks(nil))
 	}
 	if s.lease != nil {
-		if s.lease.Conn.Usage.Query == 0 {
+		if s.lease.Conn.Usage.Query == 0 && begins[typ] {
 			s.beginQuery()
 		}
 		s.disownUnnamed(g, typ, off, n, part)
@@ -383,6 +383,15 @@ func (s *Session) handle(g *wire.Gather, typ byte, off, n int, part wire.Part) b
 	}
 	return true
 }
+
+// begins is the messages that PostgreSQL owes an answer, and with which a request may begin: not what is left of a COPY
+// that has failed, nor a Flush.
+var begins = func() (types [256]bool) {
+	for _, t := range []byte("QPBDCESF") {
+		types[t] = true
+	}
+	return types
+}()
 
 // part calls last, which ends the session: when the client has the answers to all that it sent before, or at once if
 // they cannot come without more from it. A COPY among them is ended; otherwise PostgreSQL ignores CopyFail.

@@ -429,3 +429,6 @@ func (srv *Server) closeListeners() {
 
 // Accepting tells whether new clients are let in.
 func (srv *Server) Accepting() bool { return !srv.draining.Load() }
+
+// Config is the configuration in force.
+func (srv *Server) Config() *config.Config { return srv.settings.Load().cfg }

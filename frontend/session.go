@@ -100,7 +100,7 @@ func (s *Session) start(client *loop.Stream, early []byte) {
 	s.srv.sessions.add(s)
 	s.crew.join(s)
 	s.entered = s.crew.now()
-	s.traffic = s.crew.ledger.join(s.counted.who, s.pool.Key, s.entered)
+	s.traffic = s.crew.ledger.join(s.counted.who, s.entered)
 	s.srv.gauges[s.phase].Add(1)
 	if s.srv.logConnections() {
 		s.srv.log.Info("client logged in", s.logArgs("remote", from(s.remote()))...)

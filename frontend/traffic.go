@@ -3,8 +3,6 @@ package frontend
 import (
 	"time"
 
-	"pooler/config"
-	"pooler/internal/loop"
 	"pooler/pool"
 )
 
@@ -50,12 +48,13 @@ type ledger struct {
 const (
 	maxSources = 2_000            // of one loop: further ones are counted under others
 	maxTimings = 200              // likewise pools
+	maxGone    = 5_000            // databases of those that are gone
 	keepGone   = 10 * time.Minute // a source of which nobody is left
 	others     = "(others)"
 )
 
 // join counts one more session of who.
-func (l *ledger) join(who member, key pool.Key, now time.Duration) *traffic {
+func (l *ledger) join(who member, now time.Duration) *traffic {
 	if l.sources == nil {
 		l.sources, l.timings, l.departed = map[member]*traffic{}, map[pool.Key]*timing{}, map[string]*Traffic{}
 		l.sweepAt = maxSources
@@ -73,7 +72,7 @@ func (l *ledger) join(who member, key pool.Key, now time.Duration) *traffic {
 			}
 		}
 		if t = l.sources[who]; t == nil {
-			t = &traffic{who: who, timing: l.timing(key)}
+			t = &traffic{who: who, timing: l.timing(pool.Key{Database: who.database, User: who.user})}
 			l.sources[who] = t
 		}
 	}
@@ -117,7 +116,7 @@ func (l *ledger) sweep(now, keep time.Duration) {
 func (l *ledger) departedOf(database string) *Traffic {
 	t := l.departed[database]
 	if t == nil {
-		if len(l.departed) >= maxTimings {
+		if len(l.departed) >= maxGone {
 			database = others
 		}
 		if t = l.departed[database]; t == nil {
@@ -144,19 +143,6 @@ func (t *Traffic) add(other *Traffic) {
 	t.QueryTime += other.QueryTime
 	t.WaitTime += other.WaitTime
 	t.ServerTime += other.ServerTime
-}
-
-// since is what has come since t was before.
-func (t Traffic) since(before Traffic) Traffic {
-	return Traffic{
-		Logins: t.Logins - before.Logins, Ends: t.Ends - before.Ends, Assignments: t.Assignments - before.Assignments,
-		Transactions: t.Transactions - before.Transactions, Queries: t.Queries - before.Queries,
-		Received: t.Received - before.Received, Sent: t.Sent - before.Sent,
-		ClientParses: t.ClientParses - before.ClientParses, ServerParses: t.ServerParses - before.ServerParses,
-		Binds: t.Binds - before.Binds, TransactionTime: t.TransactionTime - before.TransactionTime,
-		QueryTime: t.QueryTime - before.QueryTime, WaitTime: t.WaitTime - before.WaitTime,
-		ServerTime: t.ServerTime - before.ServerTime,
-	}
 }
 
 // minuteCount counts what happened in the last minute, in slots of ten seconds.
@@ -255,165 +241,3 @@ func (s *Session) noteStatement(text []byte) {
 	}
 	u.Note(text)
 }
-
-// Sources lists where clients come from, those with the most first, and those of which nobody has been left for a
-// while last. It asks the loops, so no loop may call it.
-func (srv *Server) Sources() []SourceStat {
-	type sourceKey struct {
-		Source
-		class string
-	}
-	merged := map[sourceKey]*SourceStat{}
-	var all []SourceStat
-	parts := gather(srv, (*crew).sources)
-	all = make([]SourceStat, 0, len(parts))
-	for i := range parts {
-		one := &parts[i]
-		key := sourceKey{one.Source, one.Class}
-		key.Clients = 0
-		if into := merged[key]; into != nil {
-			into.merge(one)
-			continue
-		}
-		all = append(all, *one)
-		merged[key] = &all[len(all)-1]
-	}
-	sortSources(all)
-	return all
-}
-
-func (c *crew) sources() []SourceStat {
-	now := c.now()
-	c.ledger.sweep(now, keepGone)
-	list := make([]SourceStat, 0, len(c.ledger.sources))
-	for who, t := range c.ledger.sources {
-		t.at = len(list)
-		address := sourceName(who.source)
-		if who.user == others {
-			address = others
-		}
-		list = append(list, SourceStat{
-			Source: Source{Address: address, Application: who.application, User: who.user, Database: who.database},
-			Class:  who.class, LastMinute: t.logins.sum(now), Traffic: t.Traffic,
-		})
-	}
-	for i := range c.berths {
-		b := &c.berths[i]
-		b.judge(now)
-		if b.session.traffic != nil {
-			list[b.session.traffic.at].take(b, now)
-		}
-	}
-	return list
-}
-
-// take counts a client that is connected.
-func (st *SourceStat) take(b *berth, now time.Duration) {
-	s := b.session
-	st.Clients++
-	begun := loop.Epoch().Add(s.begun)
-	if st.Oldest.IsZero() || begun.Before(st.Oldest) {
-		st.Oldest = begun
-	}
-	switch {
-	case s.phase == PhaseWaiting:
-		st.Waiting++
-	case b.does == doesRun, b.does == doesOwn:
-		st.Active++
-	case b.does == doesThink:
-		st.InTransaction++
-	default:
-		st.Idle++
-	}
-	if s.pins != 0 {
-		st.Pinned++
-	}
-	if s.lease != nil {
-		st.Holding++
-		st.ServerTime += now - s.entered
-	}
-}
-
-func (st *SourceStat) merge(other *SourceStat) {
-	st.Clients += other.Clients
-	st.Active += other.Active
-	st.Idle += other.Idle
-	st.InTransaction += other.InTransaction
-	st.Waiting += other.Waiting
-	st.Pinned += other.Pinned
-	st.Holding += other.Holding
-	st.LastMinute += other.LastMinute
-	if st.Oldest.IsZero() || !other.Oldest.IsZero() && other.Oldest.Before(st.Oldest) {
-		st.Oldest = other.Oldest
-	}
-	st.add(&other.Traffic)
-}
-
-// databases sums the traffic up by database.
-func (c *crew) databases() []DatabaseStat {
-	sums := map[string]*Traffic{}
-	of := func(database string) *Traffic {
-		if sums[database] == nil {
-			sums[database] = &Traffic{}
-		}
-		return sums[database]
-	}
-	for who, t := range c.ledger.sources {
-		of(who.database).add(&t.Traffic)
-	}
-	for database, t := range c.ledger.departed {
-		of(database).add(t)
-	}
-	var list []DatabaseStat
-	for database, t := range sums {
-		list = append(list, DatabaseStat{Database: database, Total: *t})
-	}
-	return list
-}
-
-// totals is what the clients of each database have done since the start.
-func (srv *Server) totals() map[string]Traffic {
-	sums := map[string]Traffic{}
-	for _, one := range gather(srv, (*crew).databases) {
-		sum := sums[one.Database]
-		sum.add(&one.Total)
-		sums[one.Database] = sum
-	}
-	return sums
-}
-
-// Histograms lists how long things took, by pool and phase. It asks the loops, so no loop may call it.
-func (srv *Server) Histograms() []HistogramStat {
-	type of struct {
-		pool.Key
-		phase timedPhase
-	}
-	merged := map[of]*histogram{}
-	for _, t := range gather(srv, (*crew).timings) {
-		for p := range timedPhases {
-			h := merged[of{t.key, p}]
-			if h == nil {
-				h = &histogram{}
-				merged[of{t.key, p}] = h
-			}
-			h.merge(&t.phases[p])
-		}
-	}
-	var list []HistogramStat
-	for o, h := range merged {
-		list = append(list, HistogramStat{Key: o.Key, Phase: o.phase.String(), Count: h.count, Sum: h.sum, Buckets: h.list()})
-	}
-	sortHistograms(list)
-	return list
-}
-
-func (c *crew) timings() []timing {
-	list := make([]timing, 0, len(c.ledger.timings))
-	for _, t := range c.ledger.timings {
-		list = append(list, *t)
-	}
-	return list
-}
-
-// Config is the configuration in force.
-func (srv *Server) Config() *config.Config { return srv.settings.Load().cfg }

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pooler/backend"
-	"pooler/pool"
 )
 
 // connectAs logs in with this application_name.
@@ -175,7 +175,7 @@ func TestLedgerIsBounded(t *testing.T) {
 	var l ledger
 	const names = 50_000
 	for i := range names {
-		tr := l.join(member{database: "d", user: "u", application: fmt.Sprint(i)}, pool.Key{Database: "d", User: fmt.Sprint(i)}, 0)
+		tr := l.join(member{database: "d", user: fmt.Sprint(i), application: "a"}, 0)
 		tr.Queries++
 		if i%3 != 0 {
 			tr.leave(0)
@@ -255,9 +255,43 @@ func TestStatementBookSamples(t *testing.T) {
 func TestMemberOfOthers(t *testing.T) {
 	var l ledger
 	for i := range maxSources + 10 {
-		l.join(member{source: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), database: "d"}, pool.Key{}, 0)
+		l.join(member{source: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), database: "d"}, 0)
 	}
 	if o := l.sources[member{database: "d", user: others, class: others, application: others}]; o == nil || o.sessions != 10 {
 		t.Errorf("others: %+v", o)
+	}
+}
+
+// What is left of a COPY that has failed begins no request, nor does a Flush: the client may think for hours then.
+func TestStrayMessagesBeginNoRequest(t *testing.T) {
+	p := startPooler(t, `default_pool_size = 1`)
+	c := newRaw(t, p, "postgres")
+	c.query("BEGIN")
+	c.query("COPY nowhere FROM STDIN")
+	c.send(&pgproto3.CopyData{Data: []byte("1\n")}, &pgproto3.CopyDone{}, &pgproto3.Flush{})
+	if a := c.query("SELECT 1"); a.Code != "25P02" { // they have come before it
+		t.Fatalf("%+v", a)
+	}
+	c.send(&pgproto3.CopyData{Data: []byte("1\n")}, &pgproto3.CopyDone{}, &pgproto3.Flush{})
+	eventually(t, patience, "they have been read", func() bool {
+		return len(p.Front.Sources()) == 1 && p.Front.Sources()[0].Received == uint64(len(encode(
+			&pgproto3.Query{String: "BEGIN"}, &pgproto3.Query{String: "COPY nowhere FROM STDIN"}, &pgproto3.Query{String: "SELECT 1"}))+
+			2*len(encode(&pgproto3.CopyData{Data: []byte("1\n")}, &pgproto3.CopyDone{}, &pgproto3.Flush{})))
+	})
+	begun := gather(p.Front, func(c *crew) (times []time.Duration) {
+		for i := range c.berths {
+			times = append(times, c.berths[i].session.lease.Conn.Usage.Query)
+		}
+		return times
+	})
+	if len(begun) != 1 || begun[0] != 0 {
+		t.Errorf("a request has begun: %v", begun)
+	}
+}
+
+// A count may move to others between two looks.
+func TestAveragesNeverUnderflow(t *testing.T) {
+	if d := (Traffic{Queries: 1}).since(Traffic{Queries: 5, QueryTime: time.Second}); d != (Traffic{}) {
+		t.Errorf("%+v", d)
 	}
 }
