@@ -26,8 +26,8 @@ type statementEntry struct {
 }
 
 const (
-	statementBudget = 250 // in lookEvery
-	sampleOf        = 32
+	statementBudget = 100 // in lookEvery
+	sampleOf        = 64
 	slowStatement   = 10 * time.Millisecond
 	maxStatements   = 1_000 // different ones of a loop
 )

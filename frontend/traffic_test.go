@@ -228,7 +228,7 @@ func TestHistogramBuckets(t *testing.T) {
 func TestStatementBookSamples(t *testing.T) {
 	b := statementBook{budget: 10}
 	u := &backend.Usage{}
-	const calls = 32 * 1000
+	const calls = 1000 * sampleOf
 	for range calls {
 		u.Note([]byte("SELECT 1"))
 		b.count(u, true, time.Microsecond)
