@@ -23,7 +23,7 @@ import (
 	"pooler/internal/loop"
 )
 
-// Admin is a client of the console that has proven who it is and may enter.
+// Admin is a client of the console that has proven who it is and may enter. It belongs to the conversation.
 type Admin struct {
 	Conn        net.Conn // nothing has been sent on it since the proof: not yet AuthenticationOk
 	User        string
@@ -34,6 +34,23 @@ type Admin struct {
 	ID          SessionID      // for BackendKeyData, as is Secret
 	Secret      [secretSize]byte
 	Interrupt   <-chan struct{} // gets a value for each cancel request of the client's
+
+	seen *adminClient // where the rest of the server sees it; nil in tests of a console
+}
+
+// SetApplication notes the name that the client has given itself, for views and the log.
+func (a *Admin) SetApplication(name string) {
+	a.Application = name
+	if a.seen != nil {
+		a.seen.application.Store(&name)
+	}
+}
+
+// Goodbye notes that the client has taken its leave: it does not count as one that has disappeared.
+func (a *Admin) Goodbye() {
+	if a.seen != nil {
+		a.seen.parted.Store(true)
+	}
 }
 
 // Right is what somebody may do on the console.
@@ -56,20 +73,27 @@ type Console interface {
 // SetConsole has c talk to those who ask for the database pooler or pgbouncer. It must be called before Listen.
 func (srv *Server) SetConsole(c Console) { srv.console = c }
 
-// maxConsoles is how many clients the console has at most. They are not counted by max_client_conn: an operator must get
-// in when it is reached.
-const maxConsoles = 100
+const (
+	// maxConsoles is how many clients the console has at most. They are not counted by max_client_conn: an operator must
+	// get in when it is reached.
+	maxConsoles = 100
+	// maxLookers is how many of them may be such that only look: monitoring that leaks connections must not lock
+	// operators out.
+	maxLookers = 90
+)
 
-// adminClient is a client of the console. Any goroutine may use it.
+// adminClient is a client of the console. Any goroutine may use it, but for Application, which is the conversation's.
 type adminClient struct {
 	Admin
-	conn      *adminConn
-	local     netip.AddrPort
-	peer      int // its process; 0: not known
-	interrupt chan struct{}
-	connected time.Time
-	end       context.CancelFunc
-	killed    atomic.Bool
+	conn        *adminConn
+	local       netip.AddrPort
+	peer        int // its process; 0: not known
+	interrupt   chan struct{}
+	connected   time.Time
+	end         context.CancelFunc
+	application atomic.Pointer[string]
+	killed      atomic.Bool
+	parted      atomic.Bool // it has said goodbye
 }
 
 // interrupted is a cancel request of the client's. It never blocks: one that nobody has taken yet is enough.
@@ -155,7 +179,8 @@ func (g *greeter) enterConsole(early []byte) {
 		interrupt: make(chan struct{}, 1), connected: time.Now(), end: end,
 	}
 	a.conn = &adminConn{early: slices.Clone(early)}
-	a.Conn, a.Interrupt = a.conn, a.interrupt
+	a.Conn, a.Interrupt, a.seen = a.conn, a.interrupt, a
+	a.application.Store(new(a.Application)) // a copy: Application is the conversation's
 	a.conn.since.Store(a.connected.UnixNano())
 	a.local, a.peer = ends(g.stream.Fd(), g.remote.IsValid())
 	if refusal := srv.sessions.addAdmin(a); refusal != nil {
@@ -231,6 +256,7 @@ func (srv *Server) serveConsole(ctx context.Context, a *adminClient, fd int) {
 		reason = EndPanic
 	case a.killed.Load():
 		reason = EndKilled
+	case a.parted.Load(): // it closes its connection behind that, which may have been seen already
 	case ctx.Err() != nil:
 		reason = EndShutdown
 	case a.conn.gone.Load():
@@ -264,7 +290,7 @@ func (srv *Server) ConsoleClients() []ClientInfo {
 	var list []ClientInfo
 	for _, a := range srv.sessions.allAdmins() {
 		info := ClientInfo{
-			ID: a.ID, User: a.User, Database: a.Database, Application: a.Application, Remote: a.Remote, Local: a.local, PeerPID: a.peer,
+			ID: a.ID, User: a.User, Database: a.Database, Application: *a.application.Load(), Remote: a.Remote, Local: a.local, PeerPID: a.peer,
 			State: doesNothing.String(), Connected: a.connected, Since: time.Unix(0, a.conn.since.Load()),
 		}
 		if a.conn.busy.Load() {
@@ -284,7 +310,7 @@ func (srv *Server) KillConsole(id SessionID, by string) bool {
 		return false
 	}
 	srv.log.Info("client ended by an administrator", a.logArgs(
-		"application_name", a.Application, "remote", from(a.Remote), "by", by, "transaction_open", false)...)
+		"application_name", *a.application.Load(), "remote", from(a.Remote), "by", by, "transaction_open", false)...)
 	a.killed.Store(true)
 	a.end()
 	return true
@@ -335,7 +361,12 @@ func (t *sessions) addAdmin(a *adminClient) *Refusal {
 	case len(t.admins) >= maxConsoles:
 		return &Refusal{
 			Code: codeTooManyConnections, Message: "too many clients of the admin console",
-			Hint: fmt.Sprintf("There may be %d. SHOW CLIENTS lists them, KILL_CLIENT ends one.", maxConsoles),
+			Hint: fmt.Sprintf("There may be %d. Close one, or end one from within another: SHOW CLIENTS lists them, KILL_CLIENT ends one.", maxConsoles),
+		}
+	case a.looks() && t.lookersLocked() >= maxLookers:
+		return &Refusal{
+			Code: codeTooManyConnections, Message: "too many clients of the admin console that may only look",
+			Hint: fmt.Sprintf("There may be %d. Close one; a user of admin_users gets in still, and can end one: SHOW CLIENTS lists them, KILL_CLIENT ends one.", maxLookers),
 		}
 	case t.admins == nil:
 		t.admins = map[SessionID]*adminClient{}
@@ -343,6 +374,18 @@ func (t *sessions) addAdmin(a *adminClient) *Refusal {
 	a.ID, a.Secret = t.nextLocked(), t.seed.next()
 	t.admins[a.ID] = a
 	return nil
+}
+
+// looks tells whether the client may change nothing, as things stand.
+func (a *adminClient) looks() bool { return a.Right() != RightChange }
+
+func (t *sessions) lookersLocked() (n int) {
+	for _, a := range t.admins {
+		if a.looks() {
+			n++
+		}
+	}
+	return n
 }
 
 func (t *sessions) removeAdmin(a *adminClient) {

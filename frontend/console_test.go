@@ -50,7 +50,13 @@ func (c *scriptedConsole) Serve(ctx context.Context, a *Admin) {
 		q, ok := msg.(*pgproto3.Query)
 		switch {
 		case !ok:
+			if _, leaves := msg.(*pgproto3.Terminate); leaves {
+				<-c.hungUp(a) // as a console does that reads ahead
+				a.Goodbye()
+			}
 			return
+		case strings.HasPrefix(q.String, "I am "):
+			a.SetApplication(strings.TrimPrefix(q.String, "I am "))
 		case q.String == "panic":
 			panic("test")
 		case q.String == "wait":
@@ -66,6 +72,16 @@ func (c *scriptedConsole) Serve(ctx context.Context, a *Admin) {
 			return
 		}
 	}
+}
+
+// hungUp is closed once the client has closed its connection.
+func (c *scriptedConsole) hungUp(a *Admin) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = io.Copy(io.Discard, a.Conn)
+	}()
+	return gone
 }
 
 // startConsole runs a pooler with a console of the test's.
@@ -249,6 +265,75 @@ func TestAnAdministratorGetsInWhenThePoolerIsFull(t *testing.T) {
 		_, err := p.enter(t, p.Addr, "alice", "", "pooler")
 		return err == nil
 	})
+}
+
+func TestWhoMayOnlyLookLocksNoAdministratorOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p, _ := startConsole(t, fmt.Sprintf("admin_users = [\"alice\"]\nstats_users = [\"grafana\"]\nunix_socket_dir = %q", dir))
+	refused := func(user, hint string) {
+		t.Helper()
+		var full *pgconn.PgError
+		if _, err := p.enter(t, p.Addr, user, "", "pooler"); !errors.As(err, &full) || full.Code != "53300" || !strings.Contains(full.Hint, hint) {
+			t.Errorf("%s was told %+v", user, err)
+		}
+	}
+	for range maxLookers {
+		if _, err := p.enter(t, p.Addr, "grafana", "", "pooler"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("grafana", "may be 90. Close one; a user of admin_users gets in still")
+	for i := range maxConsoles - maxLookers {
+		addr, user := p.Addr, "alice"
+		if i == 0 {
+			addr, user = filepath.Join(dir, ".s.PGSQL.0"), "pooler"
+		}
+		if _, err := p.enter(t, addr, user, "", "pooler"); err != nil {
+			t.Fatalf("%s: %v", user, err)
+		}
+	}
+	refused("grafana", "may be 100. Close one")
+	refused("alice", "may be 100. Close one")
+}
+
+func TestAConsoleClientThatSaysGoodbyeHasNotDisappeared(t *testing.T) {
+	t.Parallel()
+	p, _ := startConsole(t, `admin_users = ["alice"]`)
+	for _, end := range []struct {
+		polite bool
+		reason EndReason
+	}{{true, EndTerminate}, {false, EndClientGone}} {
+		c := dialRaw(t, p.Addr)
+		c.send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "alice", "database": "pooler"}})
+		eventually(t, patience, "it is in", func() bool { return len(p.Front.ConsoleClients()) == 1 })
+		if end.polite {
+			c.send(&pgproto3.Terminate{})
+		}
+		_ = c.nc.Close()
+		eventually(t, patience, "it has gone", func() bool { return len(p.Front.ConsoleClients()) == 0 })
+		if ends := p.Front.Stat().Ends; ends[end.reason.String()] != 1 {
+			t.Errorf("polite %v: the ends are %v", end.polite, ends)
+		}
+	}
+}
+
+func TestWhatAConsoleClientCallsItselfIsShown(t *testing.T) {
+	t.Parallel()
+	p, _ := startConsole(t, `admin_users = ["alice"]`)
+	c, err := p.enter(t, p.Addr, "alice", "", "pooler")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"operator", "night shift"} {
+		if got := p.Front.ConsoleClients()[0].Application; got != name {
+			t.Errorf("it is called %q, want %q", got, name)
+		}
+		says(t, c, "I am night shift")
+	}
+	if !p.Front.KillConsole(SessionID(c.PID()), "bob") || !strings.Contains(p.Log.String(), `application_name="night shift"`) {
+		t.Errorf("the log says %q", p.Log.String())
+	}
 }
 
 func TestACancelReachesTheConsole(t *testing.T) {

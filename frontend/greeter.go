@@ -260,11 +260,12 @@ func (g *greeter) OnHangup() { g.leave(io.EOF) }
 // OnPanic implements loop.Handler.
 func (g *greeter) OnPanic(any) { g.leave(io.EOF) }
 
-// expireGreeters ends those who have not logged in within client_login_timeout. It runs on the loop that accepts.
+// expireGreeters ends those who have not logged in within client_login_timeout, but for those who wait for RESUME: it is
+// not their fault. It runs on the loop that accepts.
 func (srv *Server) expireGreeters(now time.Time) {
 	for g := srv.greeters.first; g != nil; {
 		next := g.next
-		if now.After(g.deadline) {
+		if !g.held && now.After(g.deadline) {
 			g.leave(errLoginTimeout)
 		}
 		g = next

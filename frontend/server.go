@@ -53,7 +53,7 @@ type Server struct {
 	gauges     [phases]atomic.Int64
 	counters   counters
 	draining   atomic.Bool
-	suspended  atomic.Bool
+	suspension suspension
 	gone       chan struct{} // closed when Shutdown is done
 	reaper     reaper
 	periods    periods
@@ -365,7 +365,7 @@ func (srv *Server) Shutdown(ctx context.Context) int {
 		close(srv.ticking)
 	}
 	srv.mu.Unlock()
-	srv.resume() // who is suspended would not be heard
+	srv.Resume() // who is suspended would not be heard
 	srv.each((*Session).drain)
 	srv.waitEmpty(ctx)
 	broken := srv.sessions.len()

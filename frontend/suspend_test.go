@@ -124,3 +124,85 @@ func TestSuspendGivesUpOnWhoDoesNotRead(t *testing.T) {
 	}
 	other.ask("SELECT 'goes on'", "goes on")
 }
+
+func TestWhoComesWhileSuspendedDoesNotTimeOut(t *testing.T) {
+	t.Parallel()
+	p := startPooler(t, "loops = 2\nclient_login_timeout = \"200ms\"")
+	db := postgres.Server(t).CreateDatabase(t)
+	if err := p.Front.Suspend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, silent := dialRaw(t, p.Addr), dialRaw(t, p.Addr)
+	c.send(startupMessage(db), &pgproto3.Query{String: "SELECT 'comes'"})
+	if e := silent.ending(); e.Code != "08006" { // so that the timeout has passed, and been looked at
+		t.Errorf("one that says nothing was told %+v", e)
+	}
+	<-time.After(300 * time.Millisecond)
+	p.Front.Resume()
+	if a := c.answer(); a.Status != 'I' {
+		t.Errorf("login: %+v", a)
+	}
+	if got := c.answer().only(); got != "comes" {
+		t.Errorf("its answer: %s", got)
+	}
+}
+
+func TestASuspendLeavesThatOfAnotherAlone(t *testing.T) {
+	t.Parallel()
+	p := startPooler(t)
+	db := postgres.Server(t).CreateDatabase(t)
+	deaf := newRaw(t, p, db)
+	deaf.send(&pgproto3.Query{String: "SELECT repeat('x', 1000) FROM generate_series(1, 100000)"})
+	eventually(t, patience, "much is queued for it", func() bool { return len(gather(p.Front, (*crew).unwritten)) == 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() { first <- p.Front.Suspend(ctx) }()
+	eventually(t, patience, "it is suspended", p.Front.Suspended)
+	if err := p.Front.Suspend(t.Context()); !errors.Is(err, ErrSuspended) {
+		t.Errorf("a second SUSPEND: %v", err)
+	}
+	if !p.Front.Resume() {
+		t.Error("it was not suspended")
+	}
+	other, cancelOther := context.WithCancel(t.Context())
+	second := make(chan error, 1)
+	go func() { second <- p.Front.Suspend(other) }()
+	if err := <-first; !errors.Is(err, ErrResumed) {
+		t.Errorf("one that was resumed says %v", err)
+	}
+	cancel()
+	eventually(t, patience, "it is suspended again", p.Front.Suspended)
+	if p.Front.endSuspension(1) || !p.Front.Suspended() {
+		t.Error("the first ends the second")
+	}
+	cancelOther()
+	if err := <-second; !errors.Is(err, context.Canceled) || p.Front.Suspended() {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// However SUSPEND and RESUME overtake each other, the crews do in the end what the flag says.
+func TestSuspendAndResumeAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	p := startPooler(t, "loops = 4")
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 200 {
+				_ = p.Front.Suspend(t.Context())
+			}
+		})
+		all.Go(func() {
+			for range 200 {
+				p.Front.Resume()
+			}
+		})
+	}
+	all.Wait()
+	want := p.Front.Suspended()
+	for _, is := range gather(p.Front, func(c *crew) []bool { return []bool{c.suspended} }) {
+		if is != want {
+			t.Errorf("a crew is suspended: %v, want %v", is, want)
+		}
+	}
+}

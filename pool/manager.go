@@ -48,7 +48,7 @@ const tick = 100 * time.Millisecond
 
 // NewManager starts an empty manager whose conns live on loops. Close ends it.
 func NewManager(dial DialFunc, loops []*loop.Loop, log *slog.Logger) *Manager {
-	m := &Manager{log: log, stop: make(chan struct{}), pools: map[Key]*Pool{}, orders: standingOrders{databases: map[string]Orders{}}}
+	m := &Manager{log: log, stop: make(chan struct{}), pools: map[Key]*Pool{}, orders: newStandingOrders()}
 	m.open(dial, loops)
 	m.done.Go(m.run)
 	return m

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"pooler/backend"
@@ -28,7 +29,16 @@ func (o Orders) or(other Orders) Orders {
 // those that are forgotten.
 type standingOrders struct {
 	all       Orders
-	databases map[string]Orders // none is zero
+	databases map[string]Orders  // none is zero
+	pauses    map[string]PauseID // the last Pause under each name that is paused
+	last      PauseID            // that was given out
+}
+
+// PauseID names one call of Pause. Zero names none.
+type PauseID uint64
+
+func newStandingOrders() standingOrders {
+	return standingOrders{databases: map[string]Orders{}, pauses: map[string]PauseID{}}
 }
 
 func (s *standingOrders) inForce(database string) Orders { return s.all.or(s.databases[database]) }
@@ -42,6 +52,9 @@ func (s *standingOrders) get(database string) Orders {
 }
 
 func (s *standingOrders) set(database string, o Orders) {
+	if !o.Paused {
+		delete(s.pauses, database)
+	}
 	switch {
 	case database == "":
 		s.all = o
@@ -59,11 +72,39 @@ func (m *Manager) Orders(database string) Orders {
 	return m.orders.inForce(database)
 }
 
+// Ordered is the databases for which something is ordered under their own name, also those that nobody has asked for.
+func (m *Manager) Ordered() map[string]Orders {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.orders.databases)
+}
+
 // Pause has no server session of the database ("": of any, also of those nobody has asked for yet) lent or opened
 // from now on. Idle ones are closed at once, lent ones as they come back, so a client's transaction goes on to its
-// end. Requests queue, whatever becomes of PostgreSQL, and query_wait_timeout does not run.
-func (m *Manager) Pause(database string) {
-	m.give(database, func(o *Orders) *bool { return &o.Paused })
+// end. Requests queue, whatever becomes of PostgreSQL, and query_wait_timeout does not run. What it returns is for
+// TakeBack; it is zero if the database was paused under this name already, which is not this call's to end.
+func (m *Manager) Pause(database string) PauseID {
+	m.mu.Lock()
+	already := m.orders.get(database).Paused
+	m.orders.last++
+	id := m.orders.last
+	m.orders.pauses[database] = id // also then: from now on it is not the other's alone
+	m.giveLocked(database, func(o *Orders) *bool { return &o.Paused })
+	if already {
+		return 0
+	}
+	return id
+}
+
+// TakeBack ends that one Pause of the database ("": of all, but for those paused one by one). If somebody has paused or
+// resumed it since, nothing happens. It reports whether the pause was ended.
+func (m *Manager) TakeBack(database string, id PauseID) bool {
+	m.mu.Lock()
+	if id == 0 || m.orders.pauses[database] != id {
+		m.mu.Unlock()
+		return false
+	}
+	return m.withdrawLocked([]string{database}, func(o *Orders) *bool { return &o.Paused })
 }
 
 // Resume ends Pause. Those who wait are served, and their wait begins anew. It reports false if nothing was paused
@@ -139,14 +180,19 @@ func (m *Manager) AwaitClosed(ctx context.Context, database string, which func(S
 // give notes one order and puts it in force.
 func (m *Manager) give(database string, order func(*Orders) *bool) {
 	m.mu.Lock()
+	m.giveLocked(database, order)
+}
+
+// giveLocked is give. It unlocks the manager.
+func (m *Manager) giveLocked(database string, order func(*Orders) *bool) {
 	o := m.orders.get(database)
 	*order(&o) = true
 	m.orders.set(database, o)
-	m.enforce() // unlocks
+	m.enforceLocked()
 }
 
 // withdraw takes one order back. It reports whether there was such an order.
-func (m *Manager) withdraw(database string, order func(*Orders) *bool) (was bool) {
+func (m *Manager) withdraw(database string, order func(*Orders) *bool) bool {
 	m.mu.Lock()
 	names := []string{database}
 	if database == "" {
@@ -154,19 +200,24 @@ func (m *Manager) withdraw(database string, order func(*Orders) *bool) (was bool
 			names = append(names, name)
 		}
 	}
+	return m.withdrawLocked(names, order)
+}
+
+// withdrawLocked takes one order back under each of the names. It unlocks the manager.
+func (m *Manager) withdrawLocked(names []string, order func(*Orders) *bool) (was bool) {
 	for _, name := range names {
 		o := m.orders.get(name)
 		was = was || *order(&o)
 		*order(&o) = false
 		m.orders.set(name, o)
 	}
-	m.enforce() // unlocks
+	m.enforceLocked()
 	return was
 }
 
-// enforce has the pools follow the orders. It unlocks the manager: that the orders reach the pools under its lock keeps
-// two administrators from overtaking each other.
-func (m *Manager) enforce() {
+// enforceLocked has the pools follow the orders. It unlocks the manager: that the orders reach the pools under its lock
+// keeps two administrators from overtaking each other.
+func (m *Manager) enforceLocked() {
 	refused := map[*Pool][]*Request{} // also nobody
 	for key, p := range m.pools {
 		refused[p] = p.follow(m.orders.inForce(key.Database))

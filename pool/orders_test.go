@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -13,7 +14,7 @@ import (
 )
 
 func TestOrdersAreKeptByName(t *testing.T) {
-	m := &Manager{orders: standingOrders{databases: map[string]Orders{}}}
+	m := &Manager{orders: newStandingOrders()}
 	paused, stopped, both := Orders{Paused: true}, Orders{Stopped: true}, Orders{Paused: true, Stopped: true}
 	for _, step := range []struct {
 		name  string
@@ -47,6 +48,57 @@ func TestOrdersAreKeptByName(t *testing.T) {
 	}
 	if n := len(m.orders.databases); n != 0 {
 		t.Errorf("%d orders are kept that are none", n)
+	}
+}
+
+// A pause that is taken back is that of the one who takes it back, and of nobody else.
+func TestOnlyOnesOwnPauseIsTakenBack(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		meanwhile func(m *Manager) // between a pause of a and its end
+		own       bool
+		paused    bool // is a in the end
+	}{
+		{"nothing", func(*Manager) {}, true, false},
+		{"somebody else pauses it too", func(m *Manager) { m.Pause("a") }, false, true},
+		{"somebody else pauses it too and thinks better of it", func(m *Manager) { m.TakeBack("a", m.Pause("a")) }, false, true},
+		{"it is resumed", func(m *Manager) { m.Resume("a") }, false, false},
+		{"all are resumed", func(m *Manager) { m.Resume("") }, false, false},
+		{"it is resumed and paused again", func(m *Manager) { m.Resume("a"); m.Pause("a") }, false, true},
+		{"all are resumed and it is paused again", func(m *Manager) { m.Resume(""); m.Pause("a") }, false, true},
+		{"all are paused besides", func(m *Manager) { m.Pause("") }, true, true},
+		{"all are paused besides and are not any more", func(m *Manager) { m.TakeBack("", m.Pause("")) }, true, false},
+		{"it is stopped besides", func(m *Manager) { m.Stop("a"); m.Start("a") }, true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &Manager{orders: newStandingOrders()}
+			id := m.Pause("a")
+			tc.meanwhile(m)
+			if own := m.TakeBack("a", id); own != tc.own || m.Orders("a").Paused != tc.paused {
+				t.Errorf("it was one's own: %t; it is paused: %t", own, m.Orders("a").Paused)
+			}
+			if m.TakeBack("a", id) {
+				t.Error("it is taken back twice")
+			}
+			m.Resume("")
+			if n := len(m.orders.databases) + len(m.orders.pauses); n != 0 {
+				t.Errorf("%d orders are kept that are none", n)
+			}
+		})
+	}
+}
+
+func TestOrderedNamesAlsoThoseThatNobodyUses(t *testing.T) {
+	m := &Manager{orders: newStandingOrders()}
+	m.Pause("")
+	m.Pause("a")
+	m.Disable("b")
+	m.Stop("b")
+	m.Pause("c")
+	m.Resume("c")
+	want := map[string]Orders{"a": {Paused: true}, "b": {Disabled: true, Stopped: true}}
+	if got := m.Ordered(); !maps.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"pooler/config"
 	"pooler/frontend"
@@ -22,11 +23,15 @@ type control struct {
 	path  string                    // of the file; "": there is none
 	stops chan console.ShutdownWait // orders to stop, for the one who carries them out
 
-	mu    sync.Mutex // guards all below; held while a change is put in force and saved, so that they come one after the other
+	cfg   atomic.Pointer[config.Config] // of doc; written with mu held
+	begun *config.Config                // what the pooler was started with
+
+	// mu has changes come one after the other, each from the file to the file: it is held while that is read and written,
+	// and while a change is put in force and logged. That is no harm: only they wait for it, and whoever asks for a change
+	// waits for the disk anyway. What everybody needs, Config, is read without it. It guards all below.
+	mu    sync.Mutex
 	apply func(*config.Config) error
 	doc   *config.Document
-	cfg   *config.Config // of doc
-	begun *config.Config // what the pooler was started with
 	saved *config.Config // of the file
 }
 
@@ -39,10 +44,12 @@ func newControl(doc *config.Document, path string, level *slog.LevelVar, log *sl
 		return nil, err
 	}
 	level.Set(cfg.LogLevel.Slog())
-	return &control{
-		log: log, level: level, path: path, stops: make(chan console.ShutdownWait, 8), doc: doc, cfg: cfg, begun: cfg, saved: cfg,
+	c := &control{
+		log: log, level: level, path: path, stops: make(chan console.ShutdownWait, 8), doc: doc, begun: cfg, saved: cfg,
 		apply: func(*config.Config) error { return nil },
-	}, nil
+	}
+	c.cfg.Store(cfg)
+	return c, nil
 }
 
 // run has apply put changes in force from now on.
@@ -53,11 +60,7 @@ func (c *control) run(apply func(*config.Config) error) {
 }
 
 // Config is the configuration as it was changed last; what needs a restart is in it already.
-func (c *control) Config() *config.Config {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cfg
-}
+func (c *control) Config() *config.Config { return c.cfg.Load() }
 
 // Reload reads the file and puts it in force. What was changed and not saved is gone then.
 func (c *control) Reload(ctx context.Context, by string) (done console.Changes, err error) {
@@ -86,7 +89,7 @@ func (c *control) reloadLocked(ctx context.Context, by string) (done console.Cha
 	if err != nil {
 		return done, err
 	}
-	unsaved := config.Diff(c.saved, c.cfg)
+	unsaved := config.Diff(c.saved, c.Config())
 	if done.Made, err = c.putLocked(ctx, doc, cfg, by); err != nil {
 		return done, err
 	}
@@ -112,11 +115,11 @@ func (c *control) Change(ctx context.Context, by string, save bool, edit console
 	if err != nil {
 		return done, fmt.Errorf("%w: %w", console.ErrInvalid, err)
 	}
-	oldDoc, oldCfg := c.doc, c.cfg
+	oldDoc, oldCfg := c.doc, c.Config()
 	if done.Made, err = c.putLocked(ctx, doc, cfg, by); err != nil || !save {
 		return done, err
 	}
-	err = c.saveLocked(ctx, by)
+	done.Saved, err = c.saveLocked(ctx, by)
 	if err == nil || !c.doc.Changed() { // not, if the file has been written all the same
 		return done, err
 	}
@@ -127,24 +130,28 @@ func (c *control) Change(ctx context.Context, by string, save bool, edit console
 }
 
 // Save writes what has been changed to the file.
-func (c *control) Save(ctx context.Context, by string) error {
+func (c *control) Save(ctx context.Context, by string) (done console.Changes, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.saveLocked(ctx, by)
+	done.Saved, err = c.saveLocked(ctx, by)
+	return done, err
 }
 
-func (c *control) saveLocked(ctx context.Context, by string) error {
+// saveLocked returns what the file said otherwise before.
+func (c *control) saveLocked(ctx context.Context, by string) ([]config.Change, error) {
 	err := errNoFile
 	if c.path != "" {
 		err = c.doc.Save()
 	}
 	if err != nil {
 		c.log.ErrorContext(ctx, "the configuration is not saved", "by", by, "error", err)
-		return err
+		return nil, err
 	}
-	c.saved = c.cfg
+	now := c.Config()
+	written := config.Diff(c.saved, now)
+	c.saved = now
 	c.log.InfoContext(ctx, "configuration saved", "file", c.path, "by", by)
-	return nil
+	return written, nil
 }
 
 // putLocked puts cfg in force, which is doc's, on behalf of by. On an error nothing has changed.
@@ -152,7 +159,7 @@ func (c *control) putLocked(ctx context.Context, doc *config.Document, cfg *conf
 	if err := c.apply(cfg.Running(c.begun)); err != nil {
 		return nil, err
 	}
-	changes := config.Diff(c.cfg, cfg)
+	changes := config.Diff(c.Config(), cfg)
 	c.level.Set(min(c.level.Level(), cfg.LogLevel.Slog())) // what has changed is logged if either level wants it
 	for _, change := range changes {
 		args := []any{"key", change.Key, "old", change.Old, "new", change.New, "by", by}
@@ -163,7 +170,8 @@ func (c *control) putLocked(ctx context.Context, doc *config.Document, cfg *conf
 		}
 	}
 	c.level.Set(cfg.LogLevel.Slog())
-	c.doc, c.cfg = doc, cfg
+	c.doc = doc
+	c.cfg.Store(cfg)
 	return changes, nil
 }
 

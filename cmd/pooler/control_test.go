@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pooler/config"
 	"pooler/internal/console"
@@ -136,8 +137,12 @@ func TestSaveWritesWhatWasChanged(t *testing.T) {
 	if _, err := c.set(false, "default_pool_size=4"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.set(true, "databases.app.pool_size=8"); err != nil {
+	done, err := c.set(true, "databases.app.pool_size=8")
+	if err != nil {
 		t.Fatal(err)
+	}
+	if len(done.Saved) != 2 || done.Saved[0].Key != "default_pool_size" || done.Saved[1].Key != "databases.app.pool_size" || len(done.Made) != 1 {
+		t.Errorf("written are %+v", done)
 	}
 	want := strings.NewReplacer("default_pool_size = 3", "default_pool_size = 4", "pool_size = 7", "pool_size = 8").Replace(controlFile)
 	if got := c.onDisk(); got != want {
@@ -146,8 +151,8 @@ func TestSaveWritesWhatWasChanged(t *testing.T) {
 	if done, err := c.Reload(t.Context(), "SIGHUP"); err != nil || len(done.Dropped)+len(done.Made) != 0 {
 		t.Errorf("a reload: %+v, %v", done, err)
 	}
-	if err := c.Save(t.Context(), "alice"); err != nil {
-		t.Errorf("with nothing to save: %v", err)
+	if done, err := c.Save(t.Context(), "alice"); err != nil || len(done.Saved) != 0 {
+		t.Errorf("with nothing to save: %+v, %v", done, err)
 	}
 	c.inForce(4, 8)
 }
@@ -231,6 +236,32 @@ func TestChangesAreLoggedWithWho(t *testing.T) {
 	}
 }
 
+// A disk that hangs holds up who saves, but neither SHOW nor the end, both of which ask for the configuration.
+func TestConfigWaitsForNoChange(t *testing.T) {
+	c := newControlled(t)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	c.run(func(*config.Config) error {
+		close(began)
+		<-goOn
+		return nil
+	})
+	var change sync.WaitGroup
+	change.Go(func() { _, _ = c.set(false, "default_pool_size=4") })
+	<-began
+	asked := make(chan int, 1)
+	go func() { asked <- c.Config().DefaultPoolSize }()
+	select {
+	case got := <-asked:
+		if got != 3 {
+			t.Errorf("the configuration has %d before it is in force", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for the change")
+	}
+	close(goOn)
+	change.Wait()
+}
+
 // Whoever changes something at the same time as others loses none of it.
 func TestChangesAtTheSameTime(t *testing.T) {
 	c := newControlled(t)
@@ -252,7 +283,7 @@ func TestChangesAtTheSameTime(t *testing.T) {
 		}
 	})
 	all.Wait()
-	if err := c.Save(t.Context(), "alice"); err != nil {
+	if _, err := c.Save(t.Context(), "alice"); err != nil {
 		t.Fatal(err)
 	}
 	for i, key := range keys {
@@ -274,7 +305,7 @@ func TestWithoutAFile(t *testing.T) {
 	if _, err := c.Reload(t.Context(), "SIGHUP"); !errors.Is(err, errNoFile) {
 		t.Errorf("reload: %v", err)
 	}
-	if err := c.Save(t.Context(), "alice"); !errors.Is(err, errNoFile) {
+	if _, err := c.Save(t.Context(), "alice"); !errors.Is(err, errNoFile) {
 		t.Errorf("save: %v", err)
 	}
 	if _, err := c.Change(t.Context(), "alice", false, func(d *config.Document) (*config.Document, error) {

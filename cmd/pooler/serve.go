@@ -60,6 +60,7 @@ type warden struct {
 	log *slog.Logger
 
 	stage   stage
+	reloads chan struct{} // a value: SIGHUP has come and the file has not been read since
 	stopped chan struct{} // closed when everything is down; nil: nobody has begun
 	hurry   context.CancelFunc
 }
@@ -76,6 +77,9 @@ const (
 
 // run returns when the pooler has stopped, or must not be waited for.
 func (w *warden) run(signals <-chan os.Signal) {
+	w.reloads = make(chan struct{}, 1)
+	defer close(w.reloads)
+	go w.reload()
 	for w.stage != stageOver {
 		select {
 		case <-w.stopped:
@@ -99,7 +103,10 @@ func (w *warden) run(signals <-chan os.Signal) {
 func (w *warden) onSignal(sig os.Signal) {
 	switch sig {
 	case syscall.SIGHUP:
-		_, _ = w.ctl.Reload(context.Background(), "SIGHUP") // what is wrong has been logged
+		select {
+		case w.reloads <- struct{}{}:
+		default: // the file will be read after this anyway
+		}
 	case syscall.SIGUSR1:
 		w.in.pools.Pause("")
 		w.log.Info("paused: clients wait until they are resumed", "by", "SIGUSR1")
@@ -114,6 +121,14 @@ func (w *warden) onSignal(sig os.Signal) {
 		} else {
 			w.stop(stageDraining, sig.String())
 		}
+	}
+}
+
+// reload carries out SIGHUP apart from the other signals, which a disk that hangs must not keep from being heard. Nobody
+// waits for its end, for the same reason; it changes nothing outside of the program.
+func (w *warden) reload() {
+	for range w.reloads {
+		_, _ = w.ctl.Reload(context.Background(), "SIGHUP") // what is wrong has been logged
 	}
 }
 

@@ -213,3 +213,23 @@ func TestCheckSaysWhereAFaultIs(t *testing.T) {
 		})
 	}
 }
+
+// A file that cannot be read for ever, as on a disk that hangs, holds up no other signal.
+func TestAReloadThatHangsKeepsNoSignalFromBeingHeard(t *testing.T) {
+	p := startProgram(t, pgtest.Start(t), "")
+	if err := os.Remove(p.config); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(p.config, 0o600); err != nil { // which waits for somebody to write
+		t.Fatal(err)
+	}
+	for range 3 {
+		_ = p.cmd.Process.Signal(syscall.SIGHUP)
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGUSR1)
+	p.await(t, "by=SIGUSR1")
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-p.exited; err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+}

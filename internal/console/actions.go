@@ -20,7 +20,8 @@ import (
 type (
 	// Pauser lets clients wait.
 	Pauser interface {
-		Pause(database string)
+		Pause(database string) pool.PauseID
+		TakeBack(database string, id pool.PauseID) bool
 		Resume(database string) bool
 	}
 	// Disabler keeps new clients out.
@@ -90,7 +91,7 @@ type (
 	}
 	// Saver writes what has been changed to the file.
 	Saver interface {
-		Save(ctx context.Context, by string) error
+		Save(ctx context.Context, by string) (Changes, error)
 	}
 	// Stopping ends the program.
 	Stopping interface {
@@ -110,7 +111,8 @@ type Edit func(*config.Document) (*config.Document, error)
 // Changes is what has become of a change of the configuration.
 type Changes struct {
 	Made    []config.Change
-	Dropped []string // keys whose values were not saved, and which have the file's again
+	Saved   []config.Change // in the file, which said something else before
+	Dropped []string        // keys whose values were not saved, and which have the file's again
 }
 
 // ErrInvalid is the error of a change that would leave no valid configuration.
@@ -206,31 +208,46 @@ func (a *action) onDatabase(database string, do func(database string)) error {
 	return nil
 }
 
-// exists tells whether there is such a database: one that is configured, that "*" serves, or that is in use.
+// exists tells whether there is such a database: one that is configured, that "*" serves, or that is in use. If it is
+// "*" alone that knows the name, that may well be a misspelling, and the client is told.
 func (a *action) exists(database string) error {
 	cfg := a.program.Config()
-	if _, served := cfg.Database(database); database == "" || served {
-		return nil
-	}
 	if config.IsConsole(database) {
 		return &Error{Code: codeNotSupported, Message: fmt.Sprintf("%q is the admin console, which has no server sessions", database)}
 	}
-	names := slices.Collect(maps.Keys(cfg.Databases))
+	if _, own := cfg.Databases[database]; database == "" || own {
+		return nil
+	}
+	names := a.known(cfg)
+	if slices.Contains(names, database) {
+		return nil
+	}
+	if _, served := cfg.Database(database); !served {
+		return noDatabase(database, names)
+	}
+	hint := ""
+	if near := nearest(database, names); near != "" {
+		hint = fmt.Sprintf("Perhaps you meant %q.", near)
+	}
+	a.notice(fmt.Sprintf(`database %q has no table of its own and nobody uses it; it is served by [databases."*"]`, database), hint)
+	return nil
+}
+
+// known is the databases of the configuration, and those in use.
+func (a *action) known(cfg *config.Config) []string {
+	names := slices.DeleteFunc(slices.Collect(maps.Keys(cfg.Databases)), func(name string) bool { return name == "*" })
 	for _, s := range a.pools.Servers() {
 		names = append(names, s.Database)
 	}
 	for _, c := range a.clients.ClientsThat(nil) {
 		names = append(names, c.Database)
 	}
-	if slices.Contains(names, database) {
-		return nil
-	}
-	return noDatabase(database, names)
+	slices.Sort(names)
+	return names
 }
 
 func noDatabase(database string, names []string) *Error {
 	e := &Error{Code: codeNoSuchDatabase, Message: fmt.Sprintf("no such database: %s", database), Hint: "SHOW DATABASES lists them."} // PgBouncer's words
-	slices.Sort(names)
 	if near := nearest(database, names); near != "" {
 		e.Hint = fmt.Sprintf("Perhaps you meant %q. %s", near, e.Hint)
 	}
@@ -244,7 +261,7 @@ func inNoState(format string, args ...any) *Error {
 }
 
 // pause returns when PostgreSQL has none of the database's sessions any more. If that is cancelled, the pause is undone,
-// as with PgBouncer: a pause that nobody knows of would be worse than none.
+// as with PgBouncer: a pause that nobody knows of would be worse than none. That of somebody else is not.
 func (a *action) pause(ctx context.Context, database string) error {
 	if err := a.exists(database); err != nil {
 		return err
@@ -256,13 +273,14 @@ func (a *action) pause(ctx context.Context, database string) error {
 	case already && a.pools.Orders("").Paused:
 		return inNoState("all databases are paused").withHint("RESUME ends that, for all.")
 	}
-	a.pools.Pause(database)
+	order := a.pools.Pause(database)
 	paused := func(s pool.ServerInfo) bool { return a.pools.Orders(s.Database).Paused }
 	if err := a.await(ctx, database, paused, "the pause"); err != nil {
-		if !already {
-			a.pools.Resume(database)
+		a.pools.TakeBack(database, order)
+		if a.pools.Orders(database).Paused {
+			return cancelled("PAUSE", "It stays paused, since somebody else has ordered that too: RESUME ends it.")
 		}
-		return cancelled("PAUSE", ifSo(!already, "The pause is undone: clients are served again."))
+		return cancelled("PAUSE", "The pause is undone: clients are served again.")
 	}
 	if !a.pools.Orders(database).Paused {
 		return inNoState("RESUME was given meanwhile").withHint("Clients are served again.")
@@ -373,6 +391,10 @@ func (a *action) suspend(ctx context.Context) error {
 		return inNoState("already suspended/paused").withHint("RESUME ends it.")
 	}
 	switch err := a.clients.Suspend(ctx); {
+	case errors.Is(err, frontend.ErrSuspended):
+		return inNoState("already suspended/paused").withHint("RESUME ends it.")
+	case errors.Is(err, frontend.ErrResumed):
+		return inNoState("RESUME was given meanwhile").withHint("Clients are served again.")
 	case errors.Is(err, frontend.ErrNotFlushed):
 		return inNoState("SUSPEND has failed: %v", err).withHint("Clients are served again. SHOW SOCKETS shows who does not read.")
 	case err != nil:

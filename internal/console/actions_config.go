@@ -33,10 +33,25 @@ func (a *action) reload(ctx context.Context) error {
 
 // save writes what has been changed.
 func (a *action) save(ctx context.Context) error {
-	if err := a.program.Save(ctx, a.by); err != nil {
+	done, err := a.program.Save(ctx, a.by)
+	if err != nil {
 		return changeFailed(err)
 	}
+	a.tellOfSaved(done)
 	return nil
+}
+
+// tellOfSaved says what was written: that may be more than who has given the command has changed.
+func (a *action) tellOfSaved(done Changes) {
+	if len(done.Saved) == 0 {
+		a.notice("nothing was written: the file says all that already", "")
+		return
+	}
+	var keys []string
+	for _, c := range done.Saved {
+		keys = append(keys, c.Key+ifSo(c.Restart, " (takes effect at the next start)"))
+	}
+	a.notice("written to the file: "+strings.Join(keys, ", "), "")
 }
 
 // set gives one key of the configuration another value. One that takes effect at the next start only is accepted, with
@@ -96,7 +111,7 @@ func (a *action) hasTable(pool string) error {
 	if _, ok := databases[pool]; ok || strings.EqualFold(pool, defaultPool) {
 		return nil
 	}
-	names := append(slices.Collect(maps.Keys(databases)), defaultPool)
+	names := append(slices.Sorted(maps.Keys(databases)), defaultPool)
 	e := noDatabase(pool, names)
 	e.Message = fmt.Sprintf("there is no pool %q, which would be a table [databases.%s]", pool, toml.Key{pool})
 	e.Hint = strings.Replace(e.Hint, "SHOW DATABASES lists them.", "SHOW CPOOL_INFO lists them.", 1)
@@ -132,11 +147,7 @@ func (a *action) change(ctx context.Context, save bool, edit Edit) error {
 		return changeFailed(err)
 	}
 	if save {
-		for _, c := range done.Made {
-			if c.Restart {
-				a.notice(c.Key+" is saved and takes effect at the next start", "")
-			}
-		}
+		a.tellOfSaved(done)
 		return nil
 	}
 	a.tellOfRestarts(done)

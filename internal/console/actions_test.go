@@ -21,6 +21,8 @@ type fakePooler struct {
 	calls     []string
 	orders    map[string]pool.Orders
 	servers   []pool.ServerInfo
+	pauses    map[string]pool.PauseID
+	lastPause pool.PauseID
 	clients   []frontend.ClientInfo
 	idle      []frontend.IdleClient
 	suspended bool
@@ -55,8 +57,24 @@ func (f *fakePooler) order(call, database string, set func(*pool.Orders)) {
 	f.orders[database] = o
 }
 
-func (f *fakePooler) Pause(database string) {
-	f.order("pause", database, func(o *pool.Orders) { o.Paused = true })
+func (f *fakePooler) Pause(database string) (id pool.PauseID) {
+	f.lastPause++
+	f.pauses[database] = f.lastPause
+	f.order("pause", database, func(o *pool.Orders) {
+		if !o.Paused {
+			id = f.lastPause
+		}
+		o.Paused = true
+	})
+	return id
+}
+
+func (f *fakePooler) TakeBack(database string, id pool.PauseID) bool {
+	if id == 0 || f.pauses[database] != id {
+		return false
+	}
+	f.order("take back", database, func(o *pool.Orders) { o.Paused = false })
+	return true
 }
 
 func (f *fakePooler) Disable(database string) {
@@ -178,6 +196,9 @@ func (f fakeProgram) Change(_ context.Context, by string, save bool, edit Edit) 
 		return Changes{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	done := Changes{Made: config.Diff(f.Config(), cfg)}
+	if save {
+		done.Saved = done.Made
+	}
 	if f.fail != nil {
 		return Changes{}, f.fail
 	}
@@ -191,9 +212,9 @@ func (f fakeProgram) Reload(_ context.Context, by string) (Changes, error) {
 	return f.changes, f.fail
 }
 
-func (f fakeProgram) Save(_ context.Context, by string) error {
+func (f fakeProgram) Save(_ context.Context, by string) (Changes, error) {
 	f.note("save by %s", by)
-	return f.fail
+	return f.changes, f.fail
 }
 
 func (f fakeProgram) Shutdown(_ context.Context, how ShutdownWait, by string) {
@@ -201,7 +222,7 @@ func (f fakeProgram) Shutdown(_ context.Context, how ShutdownWait, by string) {
 }
 
 func newFakePooler() *fakePooler {
-	return &fakePooler{orders: map[string]pool.Orders{}, doc: config.NewDocument("test.toml", []byte(fakeConfig))}
+	return &fakePooler{orders: map[string]pool.Orders{}, pauses: map[string]pool.PauseID{}, doc: config.NewDocument("test.toml", []byte(fakeConfig))}
 }
 
 // gives has alice give a command. It returns the notices too.
@@ -260,6 +281,8 @@ func TestActions(t *testing.T) {
 		{name: "suspend", command: Suspend{}},
 		{name: "suspend twice", given: func(f *fakePooler) { f.suspended = true }, command: Suspend{}, code: "55000"},
 		{name: "suspend what does not read", given: func(f *fakePooler) { f.suspend = frontend.ErrNotFlushed }, command: Suspend{}, code: "55000", says: "queued"},
+		{name: "suspend, while somebody else does", given: func(f *fakePooler) { f.suspend = frontend.ErrSuspended }, command: Suspend{}, code: "55000", says: "already suspended"},
+		{name: "suspend, resumed", given: func(f *fakePooler) { f.suspend = frontend.ErrResumed }, command: Suspend{}, code: "55000", says: "RESUME was given"},
 		{name: "suspend, cancelled", given: func(f *fakePooler) { f.suspend = context.Canceled }, command: Suspend{}, code: "57014"},
 		{name: "start", given: func(f *fakePooler) { f.orders["app"] = stopped }, command: StartPool{"app"}, calls: []string{"start app"}},
 		{name: "start Oracle's", given: func(f *fakePooler) { f.orders[""] = stopped }, command: StartPool{"sys_default_connection_pool"}, calls: []string{"start "}},
@@ -268,7 +291,13 @@ func TestActions(t *testing.T) {
 		{name: "stop", command: StopPool{Pool: "app"}, calls: []string{"stop app"}},
 		{name: "stop nothing that is there", command: StopPool{Pool: "x"}, code: "3D000"},
 		{name: "shutdown", command: Shutdown{ShutdownWaitForClients}, calls: []string{"shutdown WAIT_FOR_CLIENTS " + alice}},
-		{name: "save", command: Save{}, calls: []string{"save " + alice}},
+		{name: "save nothing", command: Save{}, says: "nothing was written", calls: []string{"save " + alice}},
+		{
+			name: "save", given: func(f *fakePooler) {
+				f.changes = Changes{Saved: []config.Change{{Key: "a"}, {Key: "b", Restart: true}}}
+			}, command: Save{},
+			says: "written to the file: a, b (takes effect at the next start)", calls: []string{"save " + alice},
+		},
 		{name: "save over somebody", given: func(f *fakePooler) { f.fail = config.ErrChangedOnDisk }, command: Save{}, code: "55000", says: "RELOAD", calls: []string{"save " + alice}},
 		{
 			name: "reload", given: func(f *fakePooler) { f.changes = Changes{Dropped: []string{"loops"}} }, command: Reload{},
@@ -283,7 +312,7 @@ func TestActions(t *testing.T) {
 		{name: "set several at once", command: SetKey{"query_timeout = 1\nloops", "3"}, code: "42704"},
 		{name: "set too little", command: SetKey{"default_pool_size", "0"}, code: "22023"},
 		{name: "set something else", command: SetKey{"default_pool_size", "few"}, code: "22023"},
-		{name: "alter", command: AlterPool{"app", []SetKey{{"MAXSIZE", "9"}, {"max_think_time", "30s"}}, true}, calls: []string{"change " + alice + ", save true"}},
+		{name: "alter", command: AlterPool{"app", []SetKey{{"MAXSIZE", "9"}, {"max_think_time", "30s"}}, true}, says: "written to the file: databases.app.pool_size, databases.app.max_think_time", calls: []string{"change " + alice + ", save true"}},
 		{name: "alter Oracle's", command: AlterPool{defaultPool, []SetKey{{"MAXSIZE", "9"}}, false}, calls: []string{"change " + alice + ", save false"}},
 		{name: "alter: no such pool", command: AlterPool{"x", []SetKey{{"MAXSIZE", "9"}}, false}, code: "3D000"},
 		{name: "alter: bad parameter", command: AlterPool{"app", []SetKey{{"MAXSIZE", "9"}, {"MAXIMUM", "9"}}, false}, code: "42704"},
@@ -309,6 +338,49 @@ func TestActions(t *testing.T) {
 				t.Errorf("it does %q, want %q", f.calls, tc.calls)
 			}
 		})
+	}
+}
+
+// With "*" no name is unknown, so one that is mistyped would pass for a database.
+func TestADatabaseThatNobodyKnowsIsDoubted(t *testing.T) {
+	const doubt = `database %q has no table of its own and nobody uses it; it is served by [databases."*"]`
+	for _, tc := range []struct {
+		name, database string
+		uses           func(f *fakePooler)
+		doubted        bool
+		hint           string
+	}{
+		{name: "its own table", database: "app"},
+		{name: "a misspelling", database: "reprots", doubted: true, hint: `Perhaps you meant "reports".`},
+		{name: "a misspelling of one that * serves", database: "postgrse", doubted: true, hint: `Perhaps you meant "postgres".`, uses: func(f *fakePooler) {
+			f.clients = []frontend.ClientInfo{{Database: "postgres"}}
+		}},
+		{name: "nothing like it", database: "x", doubted: true},
+		{name: "a client uses it", database: "x", uses: func(f *fakePooler) { f.clients = []frontend.ClientInfo{{Database: "x"}} }},
+		{name: "a server session is in it", database: "x", uses: func(f *fakePooler) { f.servers = []pool.ServerInfo{{Database: "x", CloseNeeded: false}} }},
+	} {
+		for _, c := range []Command{Kill{tc.database}, Disable{tc.database}, StopPool{Pool: tc.database}, Reconnect{tc.database}} {
+			t.Run(tc.name+", "+c.String(), func(t *testing.T) {
+				f := newFakePooler()
+				f.doc = config.NewDocument("test.toml", []byte(fakeConfig+"[databases.\"*\"]\n"))
+				if tc.uses != nil {
+					tc.uses(f)
+				}
+				f.after(0, func() { f.servers = nil }) // for STOP POOL, which waits
+				found, hint := false, ""
+				_, err := NewActions(f, fakeClients{f}, fakeProgram{f}).Execute(t.Context(), &frontend.Admin{}, c, func(message, more string) {
+					if message == fmt.Sprintf(doubt, tc.database) {
+						found, hint = true, more
+					}
+				})
+				if err != nil || found != tc.doubted || hint != tc.hint {
+					t.Errorf("%v; doubted %v, with %q", err, found, hint)
+				}
+				if len(f.calls) == 0 {
+					t.Error("it is not carried out")
+				}
+			})
+		}
 	}
 }
 
@@ -397,7 +469,7 @@ func TestAPauseThatIsCancelledIsUndone(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			_, _, err := f.gives(ctx, Pause{database})
-			if codeOf(err) != "57014" || f.Orders(database).Paused || !slices.Equal(f.calls, []string{"pause " + database, "resume " + database}) {
+			if codeOf(err) != "57014" || f.Orders(database).Paused || !slices.Equal(f.calls, []string{"pause " + database, "take back " + database}) {
 				t.Errorf("%v after %q", err, f.calls)
 			}
 		})
@@ -411,6 +483,20 @@ func TestAPauseThatIsCancelledIsUndone(t *testing.T) {
 			t.Errorf("%v after %q", err, f.calls)
 		}
 	})
+	for _, meanwhile := range []func(f *fakePooler){
+		func(f *fakePooler) { f.Pause("app") },                  // as KILL does too
+		func(f *fakePooler) { f.Resume("app"); f.Pause("app") }, // which is another's then
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := holding()
+			f.after(time.Second, func() { meanwhile(f) })
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if _, _, err := f.gives(ctx, Pause{"app"}); codeOf(err) != "57014" || !f.Orders("app").Paused || !strings.Contains(toError(err).Hint, "It stays paused") {
+				t.Errorf("%v after %q", err, f.calls)
+			}
+		})
+	}
 	synctest.Test(t, func(t *testing.T) { // nor does one wait that another has ended
 		f := holding()
 		f.after(2*time.Second, func() { f.orders[""] = pool.Orders{} })

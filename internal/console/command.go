@@ -1,12 +1,15 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"pooler/config"
 )
 
 // Command is what an Executor carries out: one of the types below. An empty name of a database or pool means all.
@@ -159,7 +162,11 @@ func (c Suspend) String() string    { return c.tag() }
 func (c Reload) String() string     { return c.tag() }
 func (c Save) String() string       { return c.tag() }
 func (c Shutdown) String() string   { return joined(c.tag(), c.Wait.String()) }
-func (c SetKey) String() string     { return c.tag() + " " + c.assignment() }
+
+func (c SetKey) String() string {
+	path, err := keyPath(c.Key)
+	return c.tag() + " " + c.assignment(err == nil && isShown(path))
+}
 
 func (c StopPool) String() string {
 	if c.Drain == nil {
@@ -171,7 +178,8 @@ func (c StopPool) String() string {
 func (c AlterPool) String() string {
 	list := make([]string, len(c.Settings))
 	for i, s := range c.Settings {
-		list[i] = s.assignment()
+		path, err := poolPath(c.Pool, s.Key)
+		list[i] = s.assignment(err == nil && isShown(path))
 	}
 	return joined(onName(c, c.Pool), "SET", strings.Join(list, ", "), ifSo(c.Save, "SAVE"))
 }
@@ -202,11 +210,19 @@ func (c KillIdle) String() string {
 	return joined(append(parts, ifSo(c.DryRun, "DRY RUN"))...)
 }
 
-// assignment is key = value without a secret.
-func (c SetKey) assignment() string {
-	value := printable(c.Value)
-	if strings.Contains(strings.ToLower(c.Key), "password") {
-		value = "***"
+// isShown tells whether the value of the key at path may be logged: that of a key that exists, and is no secret. A key that
+// does not exist may be a whole table, or a misspelt secret.
+func isShown(path []string) bool {
+	_, err := config.NewDocument("", nil).Set(path, "")
+	exists := err == nil || errors.Is(err, config.ErrBadValue) || errors.Is(err, config.ErrNoTable)
+	return exists && !config.IsSecret(path)
+}
+
+// assignment is key = value.
+func (c SetKey) assignment(shown bool) string {
+	value := "***"
+	if shown {
+		value = printable(c.Value)
 	}
 	return printable(c.Key) + " = '" + strings.ReplaceAll(value, "'", "''") + "'"
 }

@@ -117,6 +117,9 @@ func (sc *scope) like(e *like) operand {
 	if !ok {
 		return operand{typ: Bool} // NULL
 	}
+	if len(text) > maxPattern {
+		panic(sc.fault(pattern.offset, codeLimitExceeded, "a pattern of LIKE can have at most %d bytes", maxPattern))
+	}
 	matcher, ok := compilePattern(text, e.fold)
 	if !ok {
 		panic(sc.fault(pattern.offset, codeInvalidEscape, "LIKE pattern must not end with escape character"))

@@ -62,7 +62,7 @@ func New(version string, views []View, exec Executor, log *slog.Logger) *Console
 	return c
 }
 
-// Serve has the whole conversation with a.
+// Serve has the whole conversation with a. If it panics, the client has been told.
 func (c *Console) Serve(ctx context.Context, a *frontend.Admin) {
 	s := newSession(c, a)
 	defer s.close()

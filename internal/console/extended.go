@@ -2,17 +2,20 @@ package console
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Bounds of what a session can make us keep. A portal may hold a whole snapshot.
+// Bounds of what a session can make us keep.
 const (
 	maxPrepared = 1000
 	maxTexts    = 1 << 20 // bytes of all that is prepared
 	maxPortals  = 100
+	maxBound    = 4 << 20   // bytes of all parameters of portals, more than one message can have
+	maxCells    = 2_000_000 // values, of all that waits to be fetched from portals
 )
 
 // prepared is a statement of the extended protocol.
@@ -24,13 +27,16 @@ type prepared struct {
 	oids    []uint32 // as they are announced
 }
 
+// size is about how many bytes it takes: a short text can speak of many columns and parameters.
+func (p *prepared) size() int { return len(p.text) + 24*len(p.columns) + 5*len(p.types) }
+
 // portal is a prepared statement with its parameters, and what it has led to.
 type portal struct {
 	*prepared
 	params  *params
+	bound   int // bytes of the parameters
 	formats []int16
-	out     *outcome // nil: not run yet
-	sent    int      // rows
+	out     *outcome // nil: not run yet; its rows are those that have not been sent
 	done    bool
 }
 
@@ -65,12 +71,6 @@ func (s *session) parse(m *pgproto3.Parse) error {
 	if len(list) > 1 {
 		return &Error{Code: codeSyntax, Message: "cannot insert multiple commands into a prepared statement"}
 	}
-	if len(s.prepared) >= maxPrepared || s.texts+len(m.Query) > maxTexts {
-		return &Error{
-			Code: codeLimitExceeded, Message: "too many prepared statements",
-			Hint: fmt.Sprintf("A session of the console can have %d, of %d bytes altogether.", maxPrepared, maxTexts),
-		}
-	}
 	p := &prepared{text: m.Query}
 	if len(list) == 1 {
 		p.stmt = list[0]
@@ -78,9 +78,15 @@ func (s *session) parse(m *pgproto3.Parse) error {
 	if err := s.settle(p, m.ParameterOIDs); err != nil {
 		return err
 	}
+	if len(s.prepared) >= maxPrepared || s.texts+p.size() > maxTexts {
+		return &Error{
+			Code: codeLimitExceeded, Message: "too many prepared statements",
+			Hint: fmt.Sprintf("A session of the console can have %d, of %d bytes altogether.", maxPrepared, maxTexts),
+		}
+	}
 	s.prepared[m.Name] = p
-	s.texts += len(p.text)
-	s.client.Send(&pgproto3.ParseComplete{})
+	s.texts += p.size()
+	s.put(&pgproto3.ParseComplete{})
 	return nil
 }
 
@@ -138,10 +144,13 @@ func (s *session) bind(m *pgproto3.Bind) error {
 		return &Error{Code: codeDuplicateCursor, Message: fmt.Sprintf(`cursor "%s" already exists`, shortened(m.DestinationPortal))}
 	}
 	delete(s.portals, m.DestinationPortal)
-	if len(s.portals) >= maxPortals {
-		return &Error{Code: codeLimitExceeded, Message: "too many portals", Hint: fmt.Sprintf("A session of the console can have %d.", maxPortals)}
+	po := &portal{prepared: p, bound: boundBytes(m), formats: append([]int16{}, m.ResultFormatCodes...)}
+	if len(s.portals) >= maxPortals || s.allBound()+po.bound > maxBound {
+		return &Error{
+			Code: codeLimitExceeded, Message: "too many portals",
+			Hint: fmt.Sprintf("A session of the console can have %d, with parameters of %d bytes altogether.", maxPortals, maxBound),
+		}
 	}
-	po := &portal{prepared: p, formats: append([]int16{}, m.ResultFormatCodes...)}
 	if err := s.checkBind(p, m); err != nil {
 		return err
 	}
@@ -163,8 +172,25 @@ func (s *session) bind(m *pgproto3.Bind) error {
 		}
 	}
 	s.portals[m.DestinationPortal] = po
-	s.client.Send(&pgproto3.BindComplete{})
+	s.put(&pgproto3.BindComplete{})
 	return nil
+}
+
+// boundBytes is about how many bytes the parameters of m take.
+func boundBytes(m *pgproto3.Bind) int {
+	const each = 40 // of a value's type and place
+	n := each * len(m.Parameters)
+	for _, raw := range m.Parameters {
+		n += len(raw)
+	}
+	return n
+}
+
+func (s *session) allBound() (n int) {
+	for _, po := range s.portals {
+		n += po.bound
+	}
+	return n
 }
 
 func (s *session) checkBind(p *prepared, m *pgproto3.Bind) error {
@@ -265,7 +291,7 @@ func (s *session) describe(m *pgproto3.Describe) error {
 		if p == nil {
 			return noSuchStatement(m.Name)
 		}
-		s.client.Send(&pgproto3.ParameterDescription{ParameterOIDs: p.oids})
+		s.put(&pgproto3.ParameterDescription{ParameterOIDs: p.oids})
 		s.describeColumns(p.columns, nil)
 		return nil
 	}
@@ -279,7 +305,7 @@ func (s *session) describe(m *pgproto3.Describe) error {
 
 func (s *session) describeColumns(columns []Column, formats []int16) {
 	if columns == nil {
-		s.client.Send(&pgproto3.NoData{})
+		s.put(&pgproto3.NoData{})
 		return
 	}
 	s.sendDescription(columns, formats)
@@ -296,7 +322,7 @@ func (s *session) executePortal(m *pgproto3.Execute) error {
 	case po == nil:
 		return noSuchPortal(m.Portal)
 	case po.stmt == nil:
-		s.client.Send(&pgproto3.EmptyQueryResponse{})
+		s.put(&pgproto3.EmptyQueryResponse{})
 		return nil
 	case po.done && po.columns == nil:
 		return &Error{Code: codeNotInState, Message: fmt.Sprintf(`portal "%s" cannot be run anymore`, shortened(m.Portal))}
@@ -306,26 +332,72 @@ func (s *session) executePortal(m *pgproto3.Execute) error {
 		if err != nil {
 			return err
 		}
+		if inParts := m.MaxRows > 0 && uint64(len(out.rows)) > uint64(m.MaxRows); inParts {
+			if err := s.keep(&out); err != nil {
+				return err
+			}
+		}
 		po.out = &out
 	}
-	s.sendPart(po, m.MaxRows)
+	err := s.sendPart(po, m.MaxRows)
+	if err != nil {
+		delete(s.portals, m.Portal)
+	}
+	return err
+}
+
+// keep lets a portal hold what it does not send at once, if that is not too much. The rows become its own: a snapshot's can
+// be one piece of memory, of which a single row would hold all.
+func (s *session) keep(out *outcome) error {
+	if s.keptCells()+out.cells() > maxCells {
+		return &Error{
+			Code: codeLimitExceeded, Message: "the portals of this session hold too much",
+			Hint: fmt.Sprintf("Fetch all rows at once, or close portals: what waits in them can be %d values altogether.", maxCells),
+		}
+	}
+	rows := make([][]any, len(out.rows))
+	for i, row := range out.rows {
+		rows[i] = slices.Clone(row)
+	}
+	out.rows = rows
 	return nil
 }
 
-// sendPart sends up to most rows of a portal; 0 means all.
-func (s *session) sendPart(po *portal, most uint32) {
-	rows := po.out.rows[po.sent:]
-	if most > 0 && uint64(len(rows)) > uint64(most) {
-		rows = rows[:most]
+// keptCells is how many values are waiting to be fetched.
+func (s *session) keptCells() (n int) {
+	for _, po := range s.portals {
+		if po.out != nil {
+			n += po.out.cells()
+		}
 	}
-	s.sendRows(*po.out, rows, po.formats)
-	po.sent += len(rows)
-	if po.sent < len(po.out.rows) {
-		s.client.Send(&pgproto3.PortalSuspended{})
-		return
+	return n
+}
+
+// cells is how many values an outcome holds.
+func (o *outcome) cells() int {
+	if len(o.rows) == 0 {
+		return 0
 	}
-	po.done = true
-	s.sendTag(*po.out, len(rows))
+	return len(o.rows) * len(o.rows[0])
+}
+
+// sendPart sends up to most rows of a portal, which does not keep them; 0 means all.
+func (s *session) sendPart(po *portal, most uint32) error {
+	out, n := po.out, len(po.out.rows)
+	if most > 0 && uint64(n) > uint64(most) {
+		n = int(most)
+	}
+	if err := s.sendRows(out, out.rows[:n], po.formats); err != nil {
+		return err
+	}
+	clear(out.rows[:n])
+	if out.rows = out.rows[n:]; len(out.rows) > 0 {
+		s.put(&pgproto3.PortalSuspended{})
+		return nil
+	}
+	po.done, out.rows, out.outs = true, nil, nil
+	s.sendTag(*out, n)
+	return nil
 }
 
 func (s *session) closeObject(m *pgproto3.Close) {
@@ -334,13 +406,13 @@ func (s *session) closeObject(m *pgproto3.Close) {
 	} else {
 		delete(s.portals, m.Name)
 	}
-	s.client.Send(&pgproto3.CloseComplete{})
+	s.put(&pgproto3.CloseComplete{})
 }
 
 // forget drops a prepared statement, if there is one of that name.
 func (s *session) forget(name string) {
 	if p := s.prepared[name]; p != nil {
-		s.texts -= len(p.text)
+		s.texts -= p.size()
 		delete(s.prepared, name)
 	}
 }

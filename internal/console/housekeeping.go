@@ -102,7 +102,7 @@ func (st *setting) run(r *request) (outcome, error) {
 // changed tells the client about a parameter as PostgreSQL would.
 func (s *session) changed(name string) {
 	if name == "application_name" {
-		s.admin.Application = s.settings.value(name)
+		s.admin.SetApplication(s.settings.value(name))
 	}
 	if infoOf(name).reported {
 		s.report(name)

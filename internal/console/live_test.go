@@ -202,7 +202,7 @@ func (p *liveProgram) Change(_ context.Context, _ string, save bool, edit Edit) 
 	}
 	done, err := p.put(doc)
 	if err == nil && save {
-		err = doc.Save()
+		done.Saved, err = done.Made, doc.Save()
 	}
 	return done, err
 }
@@ -217,10 +217,10 @@ func (p *liveProgram) Reload(context.Context, string) (Changes, error) {
 	return p.put(doc)
 }
 
-func (p *liveProgram) Save(context.Context, string) error {
+func (p *liveProgram) Save(context.Context, string) (Changes, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.doc.Save()
+	return Changes{}, p.doc.Save()
 }
 
 func (p *liveProgram) Shutdown(_ context.Context, how ShutdownWait, _ string) { p.stops <- how }

@@ -85,6 +85,10 @@ func (e *fakeExecutor) Execute(ctx context.Context, _ *frontend.Admin, c Command
 			<-ctx.Done()
 			return Result{}, fmt.Errorf("pause: %w", ctx.Err())
 		}
+		if c.Database == "stubborn" { // is done all the same
+			e.pausing <- struct{}{}
+			<-ctx.Done()
+		}
 	case Reload:
 		panic("a bug in a command")
 	case Enable:

@@ -164,6 +164,7 @@ func (p *parser) primary() expr {
 		return &paramRef{at: start, number: n}
 	case tokenQuoted:
 		p.advance()
+		p.noDot(t.start, codeNotSupported)
 		return &nameRef{at: start, name: t.text, quoted: true}
 	case tokenWord:
 		return p.wordOperand()
@@ -245,11 +246,27 @@ func (p *parser) wordOperand() expr {
 	case t.is("pg_catalog") && p.takeOp("."):
 		name := p.identifier()
 		if !p.tok.isOp("(") {
-			p.unexpected()
+			panic(p.dotted(t.start, codeNotSupported))
 		}
 		return p.call(start, name)
 	}
+	p.noDot(t.start, codeNotSupported)
 	return &nameRef{at: start, name: t.text}
+}
+
+// noDot ends the parsing if the name that begins at start is one of SQL's that have a schema or a table.
+func (p *parser) noDot(start int, code string) {
+	if p.tok.isOp(".") {
+		panic(p.dotted(start, code))
+	}
+}
+
+func (p *parser) dotted(start int, code string) *Error {
+	for p.takeOp(".") && (p.tok.kind == tokenWord || p.tok.kind == tokenQuoted) {
+		p.advance()
+	}
+	return faultAt(p.text, start, code, `this is the pooler's console, not a database: it has no %s`, shortened(p.text[start:p.last])).
+		withHint("%s", hintNoDatabase)
 }
 
 func (p *parser) call(start at, name string) expr {

@@ -76,6 +76,7 @@ func (p *parser) selection(start at) statement {
 	if p.take("FROM") != "" {
 		q.nameAt = p.tok.start
 		q.name = p.identifier()
+		p.noDot(q.nameAt, codeUndefinedTable)
 		p.clauses(q)
 	}
 	return q

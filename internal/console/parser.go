@@ -8,6 +8,9 @@ import (
 // maxNodes bounds what one text may hold: the parser and what evaluates its tree call themselves.
 const maxNodes = 10_000
 
+// maxStatements bounds what a client can make us do with one text.
+const maxStatements = 1000
+
 // statement is one of what parse has read.
 type statement interface {
 	// columns describes the result without anything being looked at; nil if there is none. It finds the types of
@@ -45,6 +48,9 @@ func parse(text string) (list []statement, err error) {
 	for p.tok.kind != tokenEnd {
 		if p.takeOp(";") {
 			continue
+		}
+		if len(list) == maxStatements {
+			panic(faultAt(text, p.tok.start, codeLimitExceeded, "the text has too many statements").withHint("At most %d are read.", maxStatements))
 		}
 		list = append(list, p.statement())
 		if p.tok.kind != tokenEnd && !p.takeOp(";") {

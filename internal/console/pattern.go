@@ -17,6 +17,9 @@ type patternPart struct {
 	one  bool // _
 }
 
+// maxPattern bounds what a row can cost.
+const maxPattern = 1000 // bytes
+
 // compilePattern reads a pattern; ok is false if it ends in its escape character.
 func compilePattern(text string, fold bool) (p pattern, ok bool) {
 	p.fold = fold

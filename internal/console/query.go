@@ -14,7 +14,7 @@ type plan struct {
 	view          *View
 	columns       []Column
 	outs          []operand
-	whole         bool // it is SELECT *: rows are results as they are
+	whole         bool // it is SELECT *, which needs no outs
 	where         *operand
 	order         []sortKey
 	limit, offset operand
@@ -49,11 +49,14 @@ func (q *query) run(r *request) (outcome, error) {
 		rows, err = pl.rows(ctx)
 		return err
 	})
-	tag := "SHOW"
+	out := outcome{tag: "SHOW", columns: pl.columns, rows: rows}
 	if !q.show {
-		tag = "SELECT"
+		out.tag, out.counted = "SELECT", true
 	}
-	return outcome{tag: tag, counted: !q.show, columns: pl.columns, rows: rows}, err
+	if !pl.whole {
+		out.outs = pl.outs
+	}
+	return out, err
 }
 
 // plan looks names up. It is made anew for each execution, when the parameters have values.
@@ -200,7 +203,8 @@ func (sc *scope) count(e expr, clause, code string) operand {
 	return o
 }
 
-// rows takes the view's snapshot and makes the result of it.
+// rows takes the view's snapshot and chooses the rows that the result is made of. A client can write conditions that take
+// long.
 func (pl *plan) rows(ctx context.Context) ([][]any, error) {
 	raw, err := pl.view.Rows(ctx)
 	if err != nil {
@@ -208,6 +212,9 @@ func (pl *plan) rows(ctx context.Context) ([][]any, error) {
 	}
 	kept := make([][]any, 0, len(raw))
 	for _, values := range raw {
+		if ctx.Err() != nil {
+			break
+		}
 		if err := canonicalise(values, pl.view.Columns); err != nil {
 			return nil, err
 		}
@@ -215,14 +222,8 @@ func (pl *plan) rows(ctx context.Context) ([][]any, error) {
 			kept = append(kept, values)
 		}
 	}
-	pl.sort(kept)
-	kept = pl.cut(kept)
-	if !pl.whole {
-		for i, row := range kept {
-			kept[i] = pl.project(row)
-		}
-	}
-	return kept, nil
+	pl.sort(ctx, kept)
+	return pl.cut(kept), ctx.Err()
 }
 
 // canonicalise makes values of the columns' types of a row's.
@@ -240,11 +241,15 @@ func canonicalise(row []any, columns []Column) error {
 	return nil
 }
 
-func (pl *plan) sort(rows [][]any) {
+// sort stops in disorder when ctx ends.
+func (pl *plan) sort(ctx context.Context, rows [][]any) {
 	if len(pl.order) == 0 {
 		return
 	}
 	slices.SortStableFunc(rows, func(a, b []any) int {
+		if ctx.Err() != nil {
+			return 0
+		}
 		for _, k := range pl.order {
 			if c := k.compare(a, b); c != 0 {
 				return c
@@ -278,14 +283,6 @@ func (pl *plan) cut(rows [][]any) [][]any {
 		rows = rows[:min(n, int64(len(rows)))]
 	}
 	return rows
-}
-
-func (pl *plan) project(row []any) []any {
-	out := make([]any, len(pl.outs))
-	for i, o := range pl.outs {
-		out[i] = o.value(row)
-	}
-	return out
 }
 
 // columnHint says which column may have been meant, or which there are.

@@ -1,9 +1,11 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,12 +14,20 @@ import (
 	"pooler/frontend"
 )
 
-// offline is a session without a connection: enough to look names up and filter rows.
+// deaf is a connection whose client says nothing, and hears all.
+type deaf struct{ net.Conn }
+
+func (deaf) Write(p []byte) (int, error)        { return len(p), nil }
+func (deaf) SetWriteDeadline(_ time.Time) error { return nil }
+
+// offline is a session without a conversation: statements can be given to it.
 func offline() *session {
 	c := New("1.2.3", fakeViews(), &fakeExecutor{}, slog.New(slog.DiscardHandler))
-	return newSession(c, &frontend.Admin{
-		User: "admin", Database: "pooler", ID: 42, Right: func() frontend.Right { return frontend.RightChange },
+	s := newSession(c, &frontend.Admin{
+		Conn: deaf{}, User: "admin", Database: "pooler", ID: 42, Right: func() frontend.Right { return frontend.RightChange },
 	})
+	s.ctx, s.in = context.Background(), &inbox{}
+	return s
 }
 
 // rowsOf is the result of a query in text form, NULL as "-".
@@ -31,21 +41,18 @@ func rowsOf(t *testing.T, s *session, text string, p *params) ([][]string, error
 	if !ok {
 		t.Fatalf("%s: no query", text)
 	}
-	pl, err := q.plan(s, p)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := pl.rows(t.Context())
+	result, err := q.run(&request{ctx: t.Context(), session: s, params: p})
 	var out [][]string
-	for _, row := range rows {
+	for _, row := range result.rows {
 		var line []string
-		for i, v := range row {
+		for i := range result.columns {
+			v := result.value(row, i)
 			if v == nil {
 				line = append(line, "-")
 				continue
 			}
-			line = append(line, string(s.encode(v, pl.columns[i].Type, 0)))
-			s.encode(v, pl.columns[i].Type, 1) // must not panic
+			line = append(line, string(s.encode(v, result.columns[i].Type, 0)))
+			s.encode(v, result.columns[i].Type, 1) // must not panic
 		}
 		out = append(out, line)
 	}
@@ -236,7 +243,8 @@ func TestQueriesThatCannotBe(t *testing.T) {
 		{"SELECT user::int FROM clients", "42846", 12, ""},
 		{"SELECT sleep(1)", "42883", 8, "not a database"},
 		{"SELECT current_setting('x')", "42704", 24, ""},
-		{"SHOW clients WHERE " + strings.Repeat("a.", 3), "42601", 21, ""},
+		{"SHOW clients WHERE " + strings.Repeat("a.", 3), "0A000", 20, ""},
+		{"SHOW clients WHERE user LIKE '" + strings.Repeat("x", 1001) + "'", "54000", 30, ""},
 	} {
 		_, err := rowsOf(t, offline(), tt.text, nil)
 		var fault *Error
@@ -244,6 +252,44 @@ func TestQueriesThatCannotBe(t *testing.T) {
 			t.Errorf("%s: %+v, want %s at %d, hint %q", tt.text, err, tt.code, tt.position, tt.hint)
 		}
 	}
+}
+
+func TestWhatPsqlAsksADatabaseIsToldThatThisIsNone(t *testing.T) {
+	for text, code := range map[string]string{
+		`SELECT n.nspname as "Schema" FROM pg_catalog.pg_class c`: "0A000",
+		`SELECT * FROM pg_catalog.pg_class`:                       "42P01",
+		`SELECT pg_catalog.foo`:                                   "0A000",
+		`SELECT pg_catalog.pg_get_userbyid("d"."datdba")`:         "0A000",
+	} {
+		_, err := parse(text)
+		var fault *Error
+		if !errors.As(err, &fault) || fault.Code != code || !strings.HasPrefix(fault.Message, "this is the pooler's console, not a database: it has no ") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// A view that counts what is asked of it stands for conditions that take long.
+func TestAQueryEndsWithItsContext(t *testing.T) {
+	asked := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	counted := operand{typ: Bool, of: func([]any) any {
+		if asked++; asked == 10 {
+			cancel()
+		}
+		return true
+	}}
+	v := &View{Rows: func(context.Context) ([][]any, error) { return make([][]any, 1000), nil }}
+	for name, pl := range map[string]*plan{
+		"filter": {view: v, where: &counted}, "sort": {view: v, order: []sortKey{{operand: counted}}},
+	} {
+		if rows, err := pl.rows(ctx); !errors.Is(err, context.Canceled) || asked > 20 {
+			t.Errorf("%s: %d rows, %v, %d times asked", name, len(rows), err, asked)
+		}
+		asked = 0
+		ctx, cancel = context.WithCancel(t.Context())
+	}
+	cancel()
 }
 
 func TestTimesAreShownInTheSessionsZone(t *testing.T) {
@@ -315,18 +361,17 @@ func FuzzFilters(f *testing.F) {
 		for i, typ := range known.types {
 			known.values[i], _ = convert(arg, typ, s.settings.zone)
 		}
-		pl, err := q.plan(s, known)
-		if err != nil {
+		if _, err := q.plan(s, known); err != nil {
 			checkError(t, text, err)
 			return
 		}
-		rows, err := pl.rows(t.Context())
-		if err != nil || len(rows) > 4 {
-			t.Fatalf("%q: %d rows, %v", text, len(rows), err)
+		out, err := q.run(&request{ctx: t.Context(), session: s, params: known})
+		if err != nil || len(out.rows) > 4 {
+			t.Fatalf("%q: %d rows, %v", text, len(out.rows), err)
 		}
-		for _, row := range rows {
-			for i, v := range row {
-				s.encode(v, pl.columns[i].Type, 0)
+		for _, row := range out.rows {
+			for i, c := range out.columns {
+				s.encode(out.value(row, i), c.Type, 0)
 			}
 		}
 	})

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"math/big"
 
@@ -14,15 +16,26 @@ type outcome struct {
 	counted bool     // the tag ends with the number of rows
 	columns []Column // nil: no rows
 	rows    [][]any
+	outs    []operand // what the columns are computed from, for each row when it is sent; nil: rows are results as they are
+}
+
+func (o *outcome) value(row []any, column int) any {
+	if o.outs == nil {
+		return row[column]
+	}
+	return o.outs[column].value(row)
 }
 
 // sendResult answers a simple Query's statement.
-func (s *session) sendResult(out outcome) {
+func (s *session) sendResult(out outcome) error {
 	if out.columns != nil {
 		s.sendDescription(out.columns, nil)
-		s.sendRows(out, out.rows, nil)
+		if err := s.sendRows(&out, out.rows, nil); err != nil {
+			return err
+		}
 	}
 	s.sendTag(out, len(out.rows))
+	return nil
 }
 
 func (s *session) sendTag(out outcome, rows int) {
@@ -30,7 +43,7 @@ func (s *session) sendTag(out outcome, rows int) {
 	if out.counted {
 		tag = fmt.Sprintf("%s %d", tag, rows)
 	}
-	s.client.Send(&pgproto3.CommandComplete{CommandTag: []byte(tag)})
+	s.put(&pgproto3.CommandComplete{CommandTag: []byte(tag)})
 }
 
 // formatOf is the format of column i; formats is empty, or says it for all or for each.
@@ -52,25 +65,24 @@ func (s *session) sendDescription(columns []Column, formats []int16) {
 			Format: formatOf(formats, i),
 		}
 	}
-	s.client.Send(&pgproto3.RowDescription{Fields: fields})
+	s.put(&pgproto3.RowDescription{Fields: fields})
 }
 
-// sendRows stops early when the client has gone.
-func (s *session) sendRows(out outcome, rows [][]any, formats []int16) {
-	values := make([][]byte, len(out.columns))
-	for _, row := range rows {
-		for i, v := range row {
-			values[i] = s.encode(v, out.columns[i].Type, formatOf(formats, i))
-			s.pending += len(values[i]) + 4
+// sendRows stops early when the client has gone, or does not want the rest.
+func (s *session) sendRows(out *outcome, rows [][]any, formats []int16) error {
+	return s.attend(s.ctx, func(ctx context.Context) error {
+		values := make([][]byte, len(out.columns))
+		for _, row := range rows {
+			if err := cmp.Or(s.broken, ctx.Err()); err != nil {
+				return err
+			}
+			for i, c := range out.columns {
+				values[i] = s.encode(out.value(row, i), c.Type, formatOf(formats, i))
+			}
+			s.put(&pgproto3.DataRow{Values: values})
 		}
-		s.client.Send(&pgproto3.DataRow{Values: values})
-		if s.pending >= flushSize {
-			s.flush()
-		}
-		if s.broken != nil {
-			return
-		}
-	}
+		return nil
+	})
 }
 
 // encode writes a value in the format that the client wants; nil is NULL.
@@ -114,9 +126,9 @@ func (s *session) send(severity string, e *Error) {
 		Position: int32(e.Position),
 	}
 	if severity == "ERROR" || severity == "FATAL" {
-		s.client.Send(&m)
+		s.put(&m)
 		return
 	}
 	n := pgproto3.NoticeResponse(m)
-	s.client.Send(&n)
+	s.put(&n)
 }

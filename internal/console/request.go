@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +20,14 @@ type request struct {
 var (
 	errCanceled = errors.New("canceled by the user")
 	errGone     = errors.New("the client has gone")
+
+	errQueryCanceled = &Error{Code: codeQueryCanceled, Message: "canceling statement due to user request"}
+	errShutdown      = &Error{Code: codeAdminShutdown, Message: "the pooler is shutting down"}
 )
 
 // execute carries out a statement, unless the transaction has failed.
 func (s *session) execute(st statement, p *params) (out outcome, err error) {
-	if err := s.refuseInFailed(st); err != nil {
+	if err := cmp.Or(s.interrupted(), s.refuseInFailed(st)); err != nil {
 		return outcome{}, err
 	}
 	err = s.contain(func() error {
@@ -31,6 +35,19 @@ func (s *session) execute(st statement, p *params) (out outcome, err error) {
 		return err
 	})
 	return out, err
+}
+
+// interrupted says why nothing more of what the client has sent last is to begin.
+func (s *session) interrupted() error {
+	switch {
+	case s.broken != nil:
+		return s.broken
+	case s.ctx.Err() != nil:
+		return errShutdown
+	case s.canceled:
+		return errQueryCanceled
+	}
+	return nil
 }
 
 func (s *session) refuseInFailed(st statement) error {
@@ -53,9 +70,9 @@ func (s *session) contain(f func() error) (err error) {
 
 // attend runs what may take long, with a context that ends when the client cancels or hangs up.
 func (s *session) attend(parent context.Context, f func(ctx context.Context) error) error {
-	s.forgetInterrupts()
 	ctx, cancel := context.WithCancelCause(parent)
-	watched := make(chan struct{})
+	defer cancel(nil)
+	done, watched := make(chan struct{}), make(chan struct{})
 	go func() { // awaited below
 		defer close(watched)
 		select {
@@ -63,35 +80,40 @@ func (s *session) attend(parent context.Context, f func(ctx context.Context) err
 			cancel(errCanceled)
 		case <-s.in.gone:
 			cancel(errGone)
-		case <-ctx.Done():
+		case <-parent.Done():
+		case <-done:
 		}
 	}()
 	err := s.contain(func() error { return f(ctx) })
-	cause := context.Cause(ctx)
-	cancel(nil)
+	close(done)
 	<-watched
-	return s.reasonOf(err, cause)
+	return s.reasonOf(err, context.Cause(ctx))
 }
 
-// reasonOf says why f has failed; cause is why its context ended, if it has.
+// reasonOf says why f has failed; cause is why its context ended, if it has. What was done all the same is done, but
+// nothing more begins.
 func (s *session) reasonOf(err, cause error) error {
+	s.canceled = s.canceled || errors.Is(cause, errCanceled)
+	if errors.Is(cause, errGone) {
+		s.broken = cmp.Or(s.broken, errGone)
+	}
 	var own *Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(cause, errGone):
-		s.broken = errGone
 		return errGone
 	case errors.As(err, &own) || cause == nil:
 		return err
 	case errors.Is(cause, errCanceled):
-		return &Error{Code: codeQueryCanceled, Message: "canceling statement due to user request"}
+		return errQueryCanceled
 	}
-	return &Error{Code: codeAdminShutdown, Message: "the pooler is shutting down"}
+	return errShutdown
 }
 
 // forgetInterrupts drops cancel requests that came too late for what ran before.
 func (s *session) forgetInterrupts() {
+	s.canceled = false
 	for {
 		select {
 		case _, ok := <-s.admin.Interrupt:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -30,9 +29,10 @@ type session struct {
 	ctx      context.Context // the conversation's, which each answer needs
 	settings *settings
 	types    *pgtype.Map
-	tx       byte // as in ReadyForQuery: I, T or E
-	pending  int  // bytes, about, that wait to be flushed
-	broken   error
+	tx       byte   // as in ReadyForQuery: I, T or E
+	out      []byte // what waits to be flushed
+	broken   error  // why nothing can be sent any more
+	canceled bool   // the client does not want the rest of what it has sent last
 
 	prepared map[string]*prepared
 	portals  map[string]*portal
@@ -51,8 +51,8 @@ func newSession(c *Console, a *frontend.Admin) *session {
 func (s *session) serve(ctx context.Context) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log().ErrorContext(ctx, "panic in a console session", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			s.fatal(&Error{Code: codeInternal, Message: "internal error"})
+			panic(r) // whoever has called Serve logs it and counts it
 		}
 	}()
 	s.ctx = ctx
@@ -80,25 +80,25 @@ func (s *session) close() {
 
 // greet says what PostgreSQL says after the authentication.
 func (s *session) greet() {
-	s.client.Send(&pgproto3.AuthenticationOk{})
+	s.put(&pgproto3.AuthenticationOk{})
 	for _, info := range settingInfos {
 		if info.reported {
 			s.report(info.name)
 		}
 	}
-	s.client.Send(&pgproto3.BackendKeyData{ProcessID: uint32(s.admin.ID), SecretKey: s.admin.Secret[:]})
+	s.put(&pgproto3.BackendKeyData{ProcessID: uint32(s.admin.ID), SecretKey: s.admin.Secret[:]})
 	s.ready()
 }
 
 func (s *session) report(name string) {
-	s.client.Send(&pgproto3.ParameterStatus{Name: name, Value: s.settings.value(name)})
+	s.put(&pgproto3.ParameterStatus{Name: name, Value: s.settings.value(name)})
 }
 
 func (s *session) ready() {
 	if s.ctx.Err() != nil {
 		return // serve has the last word: what was running may have failed for that
 	}
-	s.client.Send(&pgproto3.ReadyForQuery{TxStatus: s.tx})
+	s.put(&pgproto3.ReadyForQuery{TxStatus: s.tx})
 	s.flush()
 }
 
@@ -111,6 +111,7 @@ func (s *session) turn() bool {
 	}
 	switch msg := msg.(type) {
 	case *pgproto3.Terminate:
+		s.admin.Goodbye()
 		return false
 	case *pgproto3.Sync:
 		s.sync()
@@ -134,6 +135,7 @@ func (s *session) turn() bool {
 
 // answer handles the messages that are skipped after an error.
 func (s *session) answer(msg pgproto3.FrontendMessage) {
+	s.forgetInterrupts()
 	switch msg := msg.(type) {
 	case *pgproto3.Query:
 		s.simple(msg.String)
@@ -191,7 +193,7 @@ func (s *session) simple(text string) {
 	if err != nil {
 		s.fail(err)
 	} else if len(list) == 0 {
-		s.client.Send(&pgproto3.EmptyQueryResponse{})
+		s.put(&pgproto3.EmptyQueryResponse{})
 	}
 	for _, st := range list {
 		out, err := s.execute(st, nil)
@@ -199,7 +201,10 @@ func (s *session) simple(text string) {
 			s.fail(err)
 			break
 		}
-		s.sendResult(out)
+		if err := s.sendResult(out); err != nil {
+			s.fail(err)
+			break
+		}
 	}
 	if s.tx == 'I' {
 		clear(s.portals)
@@ -207,17 +212,29 @@ func (s *session) simple(text string) {
 	s.ready()
 }
 
-func (s *session) flush() {
-	s.pending = 0
+// put adds a message to what the next flush sends, and sends what has become much: a client that asks and does not read
+// has to wait then, instead of our gathering answers.
+func (s *session) put(m pgproto3.BackendMessage) {
 	if s.broken != nil {
+		return
+	}
+	if s.out, s.broken = m.Encode(s.out); len(s.out) >= flushSize {
+		s.flush()
+	}
+}
+
+func (s *session) flush() {
+	if s.broken != nil {
+		s.out = nil
 		return
 	}
 	s.setWriteDeadline(flushTimeout)
 	if s.ctx.Err() != nil { // after the deadline was set, so that AfterFunc's stays in force
 		s.setWriteDeadline(lastFlush)
 	}
-	if err := s.client.Flush(); err != nil {
-		s.broken = err
+	_, s.broken = s.admin.Conn.Write(s.out)
+	if s.out = s.out[:0]; cap(s.out) > 2*flushSize {
+		s.out = nil // one long message is no reason to keep as much for good
 	}
 }
 

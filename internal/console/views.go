@@ -39,6 +39,7 @@ type Snapshots struct {
 	Pools   func() []pool.Stat
 	Logins  func() []pool.LoginStat
 	Orders  func(database string) pool.Orders // in force for a database; "": for all
+	Ordered func() map[string]pool.Orders     // for databases by their own names
 
 	// Nil where they are not known: what is left out shows as NULL, or not at all.
 	ServerPrepared func(context.Context) map[backend.ConnID]int // prepared statements
@@ -53,7 +54,7 @@ func SnapshotsOf(srv *frontend.Server, pools *pool.Manager, version string) Snap
 		Sources: srv.Sources, Databases: srv.Databases, Histograms: srv.Histograms, Statements: srv.Statements,
 		Prepared: srv.PreparedStatements, Alarms: srv.Alarms, Reaper: srv.ReaperRuns,
 		Suspended: srv.Suspended, Accepting: srv.Accepting,
-		Servers: pools.Servers, Pools: pools.Stats, Logins: pools.Logins, Orders: pools.Orders,
+		Servers: pools.Servers, Pools: pools.Stats, Logins: pools.Logins, Orders: pools.Orders, Ordered: pools.Ordered,
 		ServerPrepared: func(ctx context.Context) map[backend.ConnID]int {
 			known, _ := pool.Inspect(ctx, pools, func(c *backend.Conn) int { return c.Prepared.Len() }) // of the others it is not known
 			return known

@@ -116,7 +116,7 @@ func listRows(_ context.Context, src *Snapshots) []listRow {
 	consoles := len(src.Consoles())
 	loggedIn := int(st.Sessions["idle"] + st.Sessions["waiting"] + st.Sessions["active"])
 	return []listRow{
-		{"databases", len(databaseNames(cfg, useByDatabase(stats))) + 1}, // with the console, as below
+		{"databases", len(databaseNames(cfg, withOrdered(useByDatabase(stats), src.Ordered()))) + 1}, // with the console, as below
 		{"users", len(userRows(cfg, stats))},
 		{"peers", 0},
 		{"pools", len(stats) + 1},

@@ -173,6 +173,25 @@ func TestTogetherSumsEveryFigure(t *testing.T) {
 	}
 }
 
+// Whoever has mistyped a name that * serves must find the order that stands under it.
+func TestAnOrderForADatabaseThatNobodyUsesIsShown(t *testing.T) {
+	src := fakeSnapshots()
+	stray := pool.Orders{Paused: true, Disabled: true}
+	orders := src.Orders
+	src.Orders = func(database string) pool.Orders {
+		if database == "postgrse" {
+			return stray
+		}
+		return orders(database)
+	}
+	src.Ordered = func() map[string]pool.Orders {
+		return map[string]pool.Orders{"batch": {Paused: true}, "postgrse": stray}
+	}
+	wantRow(t, the(t, shown(t, src, "state"), "key", "paused_databases"), "value", "batch, postgrse")
+	wantRow(t, the(t, shown(t, src, "databases"), "name", "postgrse"), "paused", 1, "disabled", 1, "fallback", true, "current_client_connections", 0)
+	wantRow(t, the(t, shown(t, src, "lists"), "list", "databases"), "items", 5)
+}
+
 func TestState(t *testing.T) {
 	tests := []struct {
 		name              string

@@ -207,6 +207,17 @@ func useByDatabase(stats []pool.Stat) map[string]databaseUse {
 	return uses
 }
 
+// withOrdered adds the databases for which something is ordered, also those that nobody uses: an order that stands must
+// not be out of sight.
+func withOrdered(uses map[string]databaseUse, ordered map[string]pool.Orders) map[string]databaseUse {
+	for name := range ordered {
+		if _, used := uses[name]; !used {
+			uses[name] = databaseUse{}
+		}
+	}
+	return uses
+}
+
 // databaseNames is the databases of the configuration, and those of in that * serves.
 func databaseNames[V any](cfg *config.Config, in map[string]V) []string {
 	names := map[string]bool{}
@@ -221,7 +232,7 @@ func databaseNames[V any](cfg *config.Config, in map[string]V) []string {
 }
 
 func databaseRows(_ context.Context, src *Snapshots) []*databaseRow {
-	cfg, uses := src.Config(), useByDatabase(src.Pools())
+	cfg, uses := src.Config(), withOrdered(useByDatabase(src.Pools()), src.Ordered())
 	var rows []*databaseRow
 	for _, name := range databaseNames(cfg, uses) {
 		db, ok := cfg.Database(name)

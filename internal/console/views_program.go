@@ -76,7 +76,7 @@ func stateRows(_ context.Context, src *Snapshots) []stateRow {
 	suspended := src.Suspended()
 	paused := !suspended && src.Orders("").Paused // one of the three is yes, as with PgBouncer
 	var some []string
-	for _, name := range databaseNames(src.Config(), useByDatabase(src.Pools())) {
+	for _, name := range databaseNames(src.Config(), withOrdered(useByDatabase(src.Pools()), src.Ordered())) {
 		if src.Orders(name).Paused {
 			some = append(some, name)
 		}

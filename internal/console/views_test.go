@@ -215,6 +215,7 @@ func fakeSnapshots() Snapshots {
 			return []pool.LoginStat{{Addr: backend.Address{Network: "tcp", Addr: "db.example:5433"}, Limit: 8, Running: 1, Waiting: 2}}
 		},
 		Orders:         func(database string) pool.Orders { return paused[database] },
+		Ordered:        func() map[string]pool.Orders { return paused },
 		ServerPrepared: func(context.Context) map[backend.ConnID]int { return map[backend.ConnID]int{21: 6} },
 		Proofs:         func() (int, int, int) { return 4, 5, 6 },
 	}

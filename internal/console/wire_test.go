@@ -1,10 +1,15 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -420,6 +425,164 @@ func TestAClientThatHangsUpEndsItsCommand(t *testing.T) {
 	<-b.ended
 }
 
+func TestAfterACancelNothingMoreOfATextBegins(t *testing.T) {
+	b := startBench(t)
+	c := b.raw(t)
+	c.Send(ask("PAUSE stubborn; PAUSE after; SELECT 1"))
+	c.flush()
+	<-b.exec.pausing
+	b.interrupt <- struct{}{}
+	if got := strings.Join(c.until('Z'), " "); got != "C PAUSE E57014@0 ZI" {
+		t.Errorf("got %s", got)
+	}
+	c.Send(ask("PAUSE stubborn; PAUSE after"))
+	c.flush()
+	<-b.exec.pausing
+	_ = c.conn.Close()
+	<-b.ended
+	if got := strings.Join(b.exec.commands(), ", "); got != "PAUSE stubborn, PAUSE stubborn" {
+		t.Errorf("carried out: %s", got)
+	}
+}
+
+func TestAnswersAreSentWhenTheyAreManyAlsoWithoutSync(t *testing.T) {
+	c := startBench(t).raw(t)
+	c.Send(&pgproto3.Parse{Name: "s", Query: "SHOW clients"})
+	for range 1000 {
+		c.Send(&pgproto3.Describe{ObjectType: 'S', Name: "s"})
+	}
+	c.flush()
+	c.until('T')
+}
+
+func TestAPortalKeepsOnlyWhatItHasNotSent(t *testing.T) {
+	s := offline()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(s.parse(&pgproto3.Parse{Query: "SELECT n" + strings.Repeat(", n", maxColumns-1) + " FROM many WHERE n < 500"}))
+	must(s.bind(&pgproto3.Bind{DestinationPortal: "p"}))
+	for want := 400; want >= 0; want -= 100 {
+		must(s.executePortal(&pgproto3.Execute{Portal: "p", MaxRows: 100}))
+		if got := s.keptCells(); got != want {
+			t.Fatalf("%d values are kept, want %d", got, want)
+		}
+	}
+	if po := s.portals["p"]; !po.done || po.out.rows != nil {
+		t.Errorf("%+v", po.out)
+	}
+}
+
+func TestAPortalDoesNotHoldASnapshotByItsLastRow(t *testing.T) {
+	s := offline()
+	snapshot := make([]any, 3) // in one piece
+	s.console.byName["one_piece"] = &View{Columns: []Column{{"n", Int4}}, Rows: func(context.Context) ([][]any, error) {
+		return [][]any{snapshot[:1], snapshot[1:2], snapshot[2:]}, nil
+	}}
+	err := errors.Join(s.parse(&pgproto3.Parse{Query: "SHOW one_piece LIMIT 2"}), s.bind(&pgproto3.Bind{}), s.executePortal(&pgproto3.Execute{MaxRows: 1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows := s.portals[""].out.rows; len(rows) != 1 || &rows[0][0] == &snapshot[1] {
+		t.Errorf("%d rows, the last one the snapshot's", len(rows))
+	}
+}
+
+func TestWhatPortalsKeepIsBounded(t *testing.T) {
+	s := offline()
+	s.console.byName["large"] = &View{Name: "large", Columns: make([]Column, 1000), Rows: func(context.Context) ([][]any, error) {
+		rows := make([][]any, maxCells/1000/2+1)
+		for i := range rows {
+			rows[i] = make([]any, 1000)
+		}
+		return rows, nil
+	}}
+	var errs []error
+	for _, name := range []string{"a", "b"} {
+		errs = append(errs, s.parse(&pgproto3.Parse{Query: "SHOW large"}), s.bind(&pgproto3.Bind{DestinationPortal: name}),
+			s.executePortal(&pgproto3.Execute{Portal: name, MaxRows: 1}))
+	}
+	var fault *Error
+	if err := errors.Join(errs[:5]...); err != nil || !errors.As(errs[5], &fault) || fault.Code != "54000" || fault.Hint == "" {
+		t.Errorf("%v, then %v", err, errs[5])
+	}
+}
+
+func TestShortTextsAndLongParametersAreBounded(t *testing.T) {
+	var fault *Error
+	limited := func(f func(name string) error) (n int) {
+		for n < maxPortals {
+			if err := f(fmt.Sprint(n)); err != nil {
+				if !errors.As(err, &fault) || fault.Code != "54000" {
+					t.Fatalf("%d: %v", n, err)
+				}
+				break
+			}
+			n++
+		}
+		return n
+	}
+	s := offline()
+	if n := limited(func(name string) error { return s.parse(&pgproto3.Parse{Name: name, Query: "SELECT $65535"}) }); n != 3 {
+		t.Errorf("%d statements with many parameters", n)
+	}
+	s.forgetAll()
+	if n := limited(func(name string) error {
+		return s.parse(&pgproto3.Parse{Name: name, Query: "SELECT n" + strings.Repeat(",n", maxColumns-1) + " FROM many"})
+	}); n != 24 {
+		t.Errorf("%d statements with many columns", n)
+	}
+	s.forgetAll()
+	if err := s.parse(&pgproto3.Parse{Query: "SELECT $1"}); err != nil {
+		t.Fatal(err)
+	}
+	long := [][]byte{bytes.Repeat([]byte("x"), maxMessage/2)}
+	if n := limited(func(name string) error { return s.bind(&pgproto3.Bind{DestinationPortal: name, Parameters: long}) }); n != 7 {
+		t.Errorf("%d portals with a long parameter", n)
+	}
+}
+
+// panicky is a connection that panics when its deadline is set for the first time.
+type panicky struct {
+	net.Conn
+	done bool
+}
+
+func (c *panicky) SetWriteDeadline(d time.Time) error {
+	if !c.done {
+		c.done = true
+		panic("a bug")
+	}
+	return c.Conn.SetWriteDeadline(d)
+}
+
+func TestAPanicIsToldAndGoesOn(t *testing.T) {
+	conn, other := net.Pipe()
+	defer func() { _ = other.Close() }()
+	told := make(chan []byte)
+	go func() {
+		b, _ := io.ReadAll(other)
+		told <- b
+	}()
+	func() {
+		defer func() {
+			if r := recover(); r != "a bug" {
+				t.Errorf("recovered %v", r)
+			}
+			_ = conn.Close()
+		}()
+		New("1.2.3", nil, &fakeExecutor{}, slog.New(slog.DiscardHandler)).Serve(t.Context(), &frontend.Admin{
+			Conn: &panicky{Conn: conn}, User: "admin", Right: func() frontend.Right { return frontend.RightLook },
+		})
+	}()
+	if b := <-told; !bytes.Contains(b, []byte("SFATAL\x00VFATAL\x00CXX000\x00Minternal error\x00")) {
+		t.Errorf("told %q", b)
+	}
+}
+
 func TestTheEndOfThePooler(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -505,7 +668,7 @@ func TestPsql(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "-X", "-d", startBench(t).dsn())
-	cmd.Stdin = strings.NewReader("SHOW clients id, user LIMIT 1;\n\\x\nSHOW clients id, user LIMIT 1;\n\\x\nSELECT 1 AS one \\gx\nSHOW nonsense;\nPAUSE app;\n")
+	cmd.Stdin = strings.NewReader("SHOW clients id, user LIMIT 1;\n\\x\nSHOW clients id, user LIMIT 1;\n\\x\nSELECT 1 AS one \\gx\nSHOW nonsense;\nPAUSE app;\n\\d\n\\d clients\n\\l\n\\du\n\\dn\n\\df\n\\db\n\\dx\n")
 	out, err := cmd.CombinedOutput()
 	text := string(out)
 	if err != nil {
@@ -513,10 +676,14 @@ func TestPsql(t *testing.T) {
 	}
 	for _, want := range []string{
 		" id | user  \n", "  1 | alice\n(1 row)", "-[ RECORD 1 ]", "one | 1", `ERROR:  there is no view "nonsense" to show`, "LINE 1: SHOW nonsense;", "PAUSE",
+		"ERROR:  this is the pooler's console, not a database: it has no n.nspname\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+	if n := strings.Count(text, "ERROR:  this is the pooler's console, not a database: "); n != 8 {
+		t.Errorf("%d of 8 commands for databases came to that error:\n%s", n, text)
 	}
 	if strings.Contains(text, "WARNING") {
 		t.Errorf("psql warns:\n%s", text)
