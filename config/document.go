@@ -218,14 +218,9 @@ func findIn(home reflect.Type, path toml.Key, at int) (key, error) {
 	return key{f, append(slices.Clone(table), f.key), table, home.FieldByIndex(f.index).Type}, nil
 }
 
-// NeedsRestart tells whether a key takes effect only at the next start.
-func NeedsRestart(path []string) bool {
+// IsShown tells whether the value of the key at path may be shown and logged: that of a key that exists, and is no
+// secret. A key that does not exist may be a whole table, or a misspelt secret.
+func IsShown(path []string) bool {
 	k, err := resolveKey(path)
-	return err == nil && k.restart
-}
-
-// IsSecret tells whether a key's value must not be shown or logged.
-func IsSecret(path []string) bool {
-	k, err := resolveKey(path)
-	return err == nil && k.secret
+	return err == nil && !k.secret
 }

@@ -356,16 +356,17 @@ func TestDocumentConfigOfAFile(t *testing.T) {
 	}
 }
 
-func TestNeedsRestartAndIsSecret(t *testing.T) {
-	for key, want := range map[string][2]bool{
-		"listen_port":          {true, false},
-		"default_pool_size":    {false, false},
-		"databases.a.password": {false, true},
-		"users.a.password":     {false, true},
-		"users.a.pool_size":    {false, false},
-		"zebra":                {false, false},
+func TestIsShown(t *testing.T) {
+	for key, want := range map[string]bool{
+		"listen_port":          true,
+		"default_pool_size":    true,
+		"databases.a.password": false,
+		"users.a.password":     false,
+		"users.a.pool_size":    true,
+		"users.a":              false,
+		"zebra":                false,
 	} {
-		if got := [2]bool{NeedsRestart(path(key)), IsSecret(path(key))}; got != want {
+		if got := IsShown(path(key)); got != want {
 			t.Errorf("%s: got %v, want %v", key, got, want)
 		}
 	}

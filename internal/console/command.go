@@ -1,7 +1,6 @@
 package console
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -165,7 +164,7 @@ func (c Shutdown) String() string   { return joined(c.tag(), c.Wait.String()) }
 
 func (c SetKey) String() string {
 	path, err := keyPath(c.Key)
-	return c.tag() + " " + c.assignment(err == nil && isShown(path))
+	return c.tag() + " " + c.assignment(err == nil && config.IsShown(path))
 }
 
 func (c StopPool) String() string {
@@ -179,7 +178,7 @@ func (c AlterPool) String() string {
 	list := make([]string, len(c.Settings))
 	for i, s := range c.Settings {
 		path, err := poolPath(c.Pool, s.Key)
-		list[i] = s.assignment(err == nil && isShown(path))
+		list[i] = s.assignment(err == nil && config.IsShown(path))
 	}
 	return joined(onName(c, c.Pool), "SET", strings.Join(list, ", "), ifSo(c.Save, "SAVE"))
 }
@@ -208,14 +207,6 @@ func (c KillIdle) String() string {
 		}
 	}
 	return joined(append(parts, ifSo(c.DryRun, "DRY RUN"))...)
-}
-
-// isShown tells whether the value of the key at path may be logged: that of a key that exists, and is no secret. A key that
-// does not exist may be a whole table, or a misspelt secret.
-func isShown(path []string) bool {
-	_, err := config.NewDocument("", nil).Set(path, "")
-	exists := err == nil || errors.Is(err, config.ErrBadValue) || errors.Is(err, config.ErrNoTable)
-	return exists && !config.IsSecret(path)
 }
 
 // assignment is key = value.
