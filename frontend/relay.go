@@ -54,7 +54,7 @@ var terminate = []byte{'X', 0, 0, 0, 4}
 // hungUp ends the session of a client that has closed its connection. One that has said goodbye behind its last
 // statement, or while PostgreSQL was asked about its session, gets its turn: what it sent is carried out.
 func (s *Session) hungUp() {
-	if s.parting != nil || (s.asking || s.fenced()) && bytes.HasSuffix(s.pending, terminate) {
+	if s.graceful && s.parting != nil || (s.asking || s.fenced()) && bytes.HasSuffix(s.pending, terminate) {
 		s.client.Pause()
 		return
 	}
