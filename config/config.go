@@ -90,6 +90,16 @@ type Config struct {
 	LogDisconnections bool      `toml:"log_disconnections"`
 	StatsPeriod       Duration  `toml:"stats_period"`
 
+	Monitor               bool     `toml:"monitor" reload:"restart"`
+	HistoryFile           string   `toml:"history_file" reload:"restart"` // "" = none is kept beyond a day
+	LeakIdle              Duration `toml:"leak_idle"`                     // 0 = never, as the next three
+	LeakIdleInTransaction Duration `toml:"leak_idle_in_transaction"`
+	LeakPinned            Duration `toml:"leak_pinned"`
+	LeakGrowth            Duration `toml:"leak_growth"`
+	ShowLiterals          bool     `toml:"show_literals"`
+	TraceEndpoint         string   `toml:"trace_endpoint" reload:"restart"` // "" = no traces
+	TraceSample           int      `toml:"trace_sample"`                    // 0 = only what a traceparent asks for
+
 	TCPKeepalive   bool     `toml:"tcp_keepalive"`
 	TCPKeepidle    Duration `toml:"tcp_keepidle"`
 	TCPKeepintvl   Duration `toml:"tcp_keepintvl"`
@@ -222,6 +232,12 @@ func Default() *Config {
 		LogConnections:    true,
 		LogDisconnections: true,
 		StatsPeriod:       Duration(60 * time.Second),
+
+		Monitor:               true,
+		LeakIdle:              Duration(time.Hour),
+		LeakIdleInTransaction: Duration(time.Minute),
+		LeakPinned:            Duration(5 * time.Minute),
+		LeakGrowth:            Duration(30 * time.Minute),
 
 		// A dead peer is noticed after about 25 s, by whichever of the two comes first: keepalive
 		// never fires while a segment is unacknowledged, the user timeout never while all are.

@@ -17,7 +17,7 @@ func another(t *testing.T, key string, v reflect.Value) string {
 		"listen_addr": "::1, 127.0.0.1", "unix_socket_dir": "/run", "unix_socket_mode": "0770", "http_listen": ":6433",
 		"auth_type": "md5", "pool_boundary": "session", "pool_purity": "new", "hook_failure": "error", "state_check": "strict",
 		"log_level": "debug", "log_format": "json", "pool_connection_class": "batch", "host": "/run",
-		"state_policy": `{ listen = "error" }`,
+		"state_policy": `{ listen = "error" }`, "trace_endpoint": "https://collector:4318/v1",
 	}[key]; ok {
 		return value
 	}
@@ -45,9 +45,9 @@ func TestEveryKeyOfTheTopCanBeSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A target needs its threshold, and an unset key its place.
+	// A target needs its threshold, a sample its collector, and an unset key its place.
 	for _, doc := range []*Document{d, NewDocument("d", []byte(anyDatabase))} {
-		for key, value := range map[string]string{"reaper_client_threshold": "5", "reaper_server_threshold": "5"} {
+		for key, value := range map[string]string{"reaper_client_threshold": "5", "reaper_server_threshold": "5", "trace_endpoint": "http://collector:4318"} {
 			if doc, err = doc.Set([]string{key}, value); err != nil {
 				t.Fatal(err)
 			}

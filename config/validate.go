@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,7 @@ func (c *Config) validate() faults {
 	c.checkPools(&bad)
 	c.checkClients(&bad)
 	c.checkTimes(&bad)
+	c.checkMonitor(&bad)
 	c.checkReaper(&bad)
 	c.checkTCP(&bad)
 	among(&bad, toml.Key{"log_level"}, c.LogLevel, LogDebug, LogInfo, LogWarn, LogError)
@@ -147,6 +149,22 @@ func (c *Config) checkTimes(bad *faults) {
 	bad.positive(toml.Key{"server_connect_timeout"}, c.ServerConnectTimeout)
 	bad.positive(toml.Key{"server_login_retry"}, c.ServerLoginRetry)
 	bad.positive(toml.Key{"stats_period"}, c.StatsPeriod)
+}
+
+func (c *Config) checkMonitor(bad *faults) {
+	if c.HistoryFile != "" && !c.Monitor {
+		bad.add(toml.Key{"history_file"}, "does nothing without monitor = true")
+	}
+	bad.within(toml.Key{"trace_sample"}, c.TraceSample, 0, maxUses)
+	if c.TraceEndpoint == "" {
+		if c.TraceSample > 0 {
+			bad.add(toml.Key{"trace_sample"}, "does nothing without trace_endpoint")
+		}
+		return
+	}
+	if u, err := url.Parse(c.TraceEndpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		bad.add(toml.Key{"trace_endpoint"}, `want the URL of an OTLP/HTTP collector such as "http://localhost:4318", got %q`, c.TraceEndpoint)
+	}
 }
 
 func (c *Config) checkReaper(bad *faults) {
