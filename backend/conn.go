@@ -39,8 +39,9 @@ type Borrower interface {
 	OwnWords(body []byte, e sessionstate.Entry) []byte
 	// OnAudited: PostgreSQL has said what the session holds; nil: it could not be asked.
 	OnAudited(r *Report)
-	// OnParsed: the server has accepted this statement.
-	OnParsed(st *sessionstate.Statement)
+	// OnParsed: the server has accepted this statement; nil: it has no name. again tells whether the pooler has asked for
+	// it, on another server session than the client did.
+	OnParsed(st *sessionstate.Statement, again bool)
 	// OnSkipped: the server skipped this request, or refused it.
 	OnSkipped(e sessionstate.Entry)
 	// AnswerFor appends what the pooler answers in place of the server: to a request that was not sent (Invent), or
@@ -319,8 +320,8 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 			c.hookRan()
 		}
 	case '1':
-		if e.Stmt != nil && c.borrower != nil {
-			c.borrower.OnParsed(e.Stmt)
+		if again := e.Action == sessionstate.SwallowDone; (e.Stmt != nil || again) && c.borrower != nil {
+			c.borrower.OnParsed(e.Stmt, again)
 		}
 	case 'S':
 		c.noteParameter(g, off, body, outcome)

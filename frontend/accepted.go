@@ -70,8 +70,11 @@ func (a *accepted) forgetLocked(all *sessionstate.Statements) {
 }
 
 // OnParsed implements backend.Borrower.
-func (s *Session) OnParsed(st *sessionstate.Statement) {
-	if !st.Private && s.pins == 0 && s.doubts == nil && s.lease.Conn.Status() == 'I' {
+func (s *Session) OnParsed(st *sessionstate.Statement, again bool) {
+	if again {
+		s.endPrepare()
+	}
+	if st != nil && !st.Private && s.pins == 0 && s.doubts == nil && s.lease.Conn.Status() == 'I' {
 		s.srv.accepted.add(acceptedKey{s.pool.Key, s.req.Settings, string(st.Body)}, st, &s.srv.statements)
 	}
 }

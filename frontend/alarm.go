@@ -135,6 +135,7 @@ func (srv *Server) raise(c crossing) {
 		Sources: sources[:min(alarmSources, len(sources))],
 	}
 	srv.alarms.add(a)
+	srv.reportAlarm(c.of, &a)
 	var top strings.Builder
 	for i, s := range a.Sources {
 		if i > 0 {

@@ -6,6 +6,7 @@ import (
 
 	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/journal"
 	"pooler/internal/sessionstate"
 )
 
@@ -318,6 +319,8 @@ func (s *Session) isLeak(d *sessionstate.Doubts, r *backend.Report) bool {
 	if s.lease.Conn.Mixed {
 		s.pool.Suspicions.Store(sampleEvery)
 		s.srv.log.Warn("a server session holds state that an unknown statement has left; it is replaced, and the next statements are audited", what...)
+		s.report(journal.LeakContained, strings.Join(found, ","),
+			"The server session is replaced: an unknown statement has left this there. It was found behind: "+fingerprint(d))
 		return true
 	}
 	if s.srv.learned.add([]byte(d.Text)) {

@@ -24,18 +24,15 @@ type credentials struct {
 // challenge begins to ask for a proof that a client is user: ask is what it is told. p is nil if no proof is needed.
 // What a client is told when its proof fails is the same whether the user exists or not.
 func (cr *credentials) challenge(user string) (ask []byte, p proof) {
-	if cr.method == config.AuthTrust {
+	method := cr.methodFor(user)
+	if method == methodTrust {
 		return nil, nil
 	}
-	secret, known := cr.file.Secret(user)
-	method := cr.method
-	if method == config.AuthMD5 && (secret.Kind == config.SecretSCRAM || !known) {
-		method = config.AuthSCRAM // as PostgreSQL: md5 asks for SCRAM where only that can be checked
-	}
-	if method == config.AuthPassword {
+	secret, _ := cr.file.Secret(user)
+	if method == methodPassword {
 		return encoded(&pgproto3.AuthenticationCleartextPassword{}), &passwordProof{cr.scram, user, secret}
 	}
-	if method == config.AuthMD5 {
+	if method == methodMD5 {
 		m := &md5Proof{user: user, secret: secret}
 		_, _ = rand.Read(m.salt[:]) // never fails (crypto/rand)
 		return encoded(&pgproto3.AuthenticationMD5Password{Salt: m.salt}), m

@@ -68,6 +68,7 @@ func (s *Session) takeCarry(dst []byte) []byte {
 		dst = wire.AppendHeader(dst, 'S', 0)
 	}
 	if sql := sessionstate.Carry(c.Settings, s.req.Settings); sql != "" {
+		c.Usage.Carry = s.req.Loop.Now()
 		dst = s.inject(dst, sql, sessionstate.Swallow)
 	}
 	sessionstate.Changed(s.sqlNames, c.SQLNames, func(old sessionstate.Setting) {
@@ -136,6 +137,7 @@ func (s *Session) tellReset(dst []byte) []byte {
 // OnCarried implements backend.Borrower.
 func (s *Session) OnCarried(dst []byte) []byte {
 	s.asking = s.hook == hookAwaited
+	s.endCarry()
 	now := s.lease.Conn.Reported(&s.srv.interner)
 	if !s.greeted {
 		s.srv.welcomes.put(s.pool, s.req.Settings, now)

@@ -1,12 +1,14 @@
 package frontend
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"pooler/backend"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 )
@@ -75,10 +77,12 @@ func (srv *Server) onlyAddress() netip.AddrPort {
 
 // rawInfo is what a loop says of a client from which the rest is worked out elsewhere. Settings never change.
 type rawInfo struct {
-	settings  *sessionstate.Settings
-	statement []byte
-	standard  bool // standard_conforming_strings
-	pins      sessionstate.PinSet
+	settings *sessionstate.Settings
+	noted    backend.Noted // the last statement, if the trail has none that is as new
+	standard bool          // standard_conforming_strings
+	held     bool          // it has run on the server session that the client holds
+	literals bool          // are to be seen
+	pins     sessionstate.PinSet
 }
 
 // portrait is a description of a crew under way.
@@ -115,7 +119,7 @@ func (p *portrait) draw(end int) {
 		c.loop.Post(func() { p.draw(begin) })
 		return
 	}
-	p.answers <- unique(p.some)
+	p.answers <- distinct(p.some)
 }
 
 func (b *berth) glance(now time.Duration) Glance {
@@ -127,7 +131,7 @@ func (b *berth) glance(now time.Duration) Glance {
 	return g
 }
 
-func unique(some []ClientInfo) []ClientInfo {
+func distinct(some []ClientInfo) []ClientInfo {
 	if len(some) <= clientsAtOnce {
 		return some
 	}
@@ -150,7 +154,13 @@ func (b *berth) describe(local netip.AddrPort) ClientInfo {
 		Boundary: s.limits.Boundary, Purity: s.limits.Purity,
 		Remote: s.remote(), State: b.does.String(), Since: at(b.since), Connected: at(s.begun),
 		Leaving: s.leaving, Prepared: len(s.names), Transactions: uint64(s.transactions),
-		raw: rawInfo{settings: s.req.Settings},
+		raw: rawInfo{settings: s.req.Settings, literals: s.srv.Config().ShowLiterals},
+	}
+	if t := s.trail; t != nil {
+		one.FirstStatement, one.LastStatement, one.Comment, one.Statements = textOf(t.first), textOf(t.last), textOf(t.comment), t.statements
+		if t.noted != nil {
+			one.raw.noted, one.raw.standard = t.noted.Clone(), t.standard
+		}
 	}
 	if tcp := one.Remote.IsValid(); tcp && local.IsValid() {
 		one.Local = local
@@ -172,7 +182,14 @@ func (b *berth) describe(local netip.AddrPort) ClientInfo {
 		if c.Usage.Query > 0 && !c.Replies.Idle() {
 			one.Running = at(c.Usage.Query)
 		}
-		one.raw.statement, one.raw.standard = append([]byte(nil), c.Usage.Text...), c.StdStrings
+		if len(c.Usage.Noted.Head()) > 0 {
+			noted := c.Usage.Noted.Clone()
+			if s.trail != nil && s.trail.noted != nil {
+				before := s.trail.noted.Clone()
+				noted.Follow(&before)
+			}
+			one.raw.noted, one.raw.standard, one.raw.held = noted, c.StdStrings, true
+		}
 		if c.Usage.Transaction > 0 {
 			one.Transaction = at(c.Usage.Transaction)
 		}
@@ -207,7 +224,13 @@ func (info *ClientInfo) complete() {
 	info.raw = rawInfo{}
 	info.Application, _ = raw.settings.Value("application_name")
 	info.SettingsHeld = len(raw.settings.List())
-	info.Statement = sessionstate.Fingerprint(raw.statement, raw.standard, sessionstate.FingerprintShown)
+	if len(raw.noted.Head()) > 0 {
+		info.LastStatement = shown(&raw.noted, raw.standard, raw.literals)
+		info.Comment = cmp.Or(commentOf(&raw.noted, raw.standard), info.Comment)
+	}
+	if raw.held {
+		info.Statement = info.LastStatement
+	}
 	info.Pinned = raw.pins.String()
 }
 
@@ -224,6 +247,7 @@ func (srv *Server) Kill(id SessionID, by string) bool {
 		}
 		s.srv.log.Info("client ended by an administrator", s.logArgs(
 			"application_name", s.application(), "remote", from(s.remote()), "by", by, "transaction_open", s.inTransaction())...)
+		s.reportKilled(by, "")
 		s.endWith(EndKilled, errAdministrator)
 	})
 	return true

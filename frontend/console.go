@@ -20,6 +20,7 @@ import (
 
 	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/journal"
 	"pooler/internal/loop"
 )
 
@@ -86,6 +87,8 @@ const (
 type adminClient struct {
 	Admin
 	conn        *adminConn
+	who         member // as it was at its login
+	method      loginMethod
 	local       netip.AddrPort
 	peer        int // its process; 0: not known
 	interrupt   chan struct{}
@@ -175,7 +178,8 @@ func (g *greeter) enterConsole(early []byte) {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	a := &adminClient{
-		Admin:     Admin{User: start.user, Database: start.database, Application: start.client(g.remote).Application, Remote: g.remote, Right: right},
+		Admin: Admin{User: start.user, Database: start.database, Application: start.client(g.remote).Application, Remote: g.remote, Right: right},
+		who:   memberOf(start.client(g.remote), ""), method: g.method,
 		interrupt: make(chan struct{}, 1), connected: time.Now(), end: end,
 	}
 	a.conn = &adminConn{early: slices.Clone(early)}
@@ -246,6 +250,8 @@ func (srv *Server) serveConsole(ctx context.Context, a *adminClient, fd int) {
 	})
 	defer stop()
 	srv.counters.logins.Add(1)
+	srv.counters.loginsBy.add(a.method, loginOK)
+	a.establish(srv.journal, journal.Connect, a.method.String(), 0)
 	if srv.logConnections() {
 		srv.log.InfoContext(ctx, "client logged in", a.logArgs("remote", from(a.Remote), "application_name", truncate(a.Application))...)
 	}
@@ -263,6 +269,7 @@ func (srv *Server) serveConsole(ctx context.Context, a *adminClient, fd int) {
 		reason = EndClientGone
 	}
 	srv.counters.ends[reason].Add(1)
+	a.establish(srv.journal, journal.Close, reason.String(), time.Since(a.connected))
 	if srv.logDisconnections() {
 		srv.log.InfoContext(ctx, "session ended", a.logArgs("reason", reason.String(), "duration", time.Since(a.connected).Round(time.Millisecond).String())...)
 	}
@@ -273,6 +280,7 @@ func (srv *Server) converse(ctx context.Context, a *adminClient) (panicked bool)
 	defer func() {
 		if v := recover(); v != nil {
 			panicked = true
+			a.report(srv.journal, journal.Panic, EndPanic.String(), "A bug in the admin console has ended this client. The log says more; please report it.")
 			srv.log.ErrorContext(ctx, "bug: the admin console panicked; its client is closed, please report this",
 				a.logArgs("panic", fmt.Sprint(v), "stack", string(debug.Stack()))...)
 		}
@@ -311,6 +319,7 @@ func (srv *Server) KillConsole(id SessionID, by string) bool {
 	}
 	srv.log.Info("client ended by an administrator", a.logArgs(
 		"application_name", *a.application.Load(), "remote", from(a.Remote), "by", by, "transaction_open", false)...)
+	a.report(srv.journal, journal.Killed, EndKilled.String(), "An administrator ("+by+") ended this client of the console.")
 	a.killed.Store(true)
 	a.end()
 	return true

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pooler/backend"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 )
@@ -84,10 +85,13 @@ type crew struct {
 	berths    []berth
 	suspended bool // its clients are not read from until RESUME
 	ledger    ledger
+	strangers strangers
 	members   atomic.Int32
 	posted    atomic.Bool // a look is on its way
 
 	statements statementBook
+	notes      []*backend.Noted // spare ones
+	untraced   int              // requests since the last that was traced by chance
 }
 
 func newCrew(l *loop.Loop) *crew {
@@ -112,6 +116,7 @@ type berth struct {
 	conn      uint32        // which runs it, as far as that is needed to tell it from others
 	does      activity
 	open      bool // there is a transaction
+	settled   bool // what was heard last is in its trail
 }
 
 // never is a time that does not come.
@@ -161,8 +166,14 @@ func (c *crew) look() {
 			continue // a session that was ended has ended others
 		}
 		b := &c.berths[i]
-		if b.does.resting() && b.heard == b.seen && now < b.due {
-			continue
+		if b.does.resting() && b.heard == b.seen {
+			if !b.settled && now-b.since >= settleAfter {
+				b.session.settleTrail()
+				b.settled = true
+			}
+			if now < b.due {
+				continue
+			}
 		}
 		b.judge(now)
 		b.session.keepTime(b, now) // which may end it
@@ -172,6 +183,7 @@ func (c *crew) look() {
 // judge takes note of what the session does now, and since when.
 func (b *berth) judge(now time.Duration) {
 	s, was, silent := b.session, b.does, b.heard == b.seen
+	b.settled = b.settled && silent
 	b.does, b.seen, b.due = s.activity(), b.heard, 0
 	same := was == b.does && (silent || b.does == doesWait) || was.resting() && b.does.resting() && silent
 	if b.does == doesRun {

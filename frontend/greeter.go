@@ -28,10 +28,11 @@ type greeter struct {
 	requests int // for encryption
 	start    *startup
 	target   *loop.Loop // where its session will live
-	proof    proof      // nil: not asked for one
-	summing  bool       // its answer is being looked at, and it has nothing to say meanwhile
-	isOwner  bool       // of the pooler's process, who enters the console without a proof
-	held     bool       // it has proven who it is, and waits for RESUME with what is in buf
+	method   loginMethod
+	proof    proof // nil: not asked for one
+	summing  bool  // its answer is being looked at, and it has nothing to say meanwhile
+	isOwner  bool  // of the pooler's process, who enters the console without a proof
+	held     bool  // it has proven who it is, and waits for RESUME with what is in buf
 	gone     atomic.Bool
 	prev     *greeter
 	next     *greeter
@@ -48,7 +49,7 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 	srv.counters.accepted.Add(1)
 	cfg := srv.settings.Load().cfg
 	if srv.clients.Add(1) > int64(cfg.MaxClientConn)+unauthenticated || srv.draining.Load() {
-		srv.counters.turnedAway.Add(1)
+		srv.turnAway(l, remote)
 		srv.clientLeft()
 		closeFd(fd)
 		return
@@ -168,9 +169,11 @@ func (g *greeter) begin(start *startup, early []byte) {
 		g.target = srv.loops[int(srv.turn.Add(1))%len(srv.loops)]
 	}
 	if g.isOwner {
+		g.method = methodOwner
 		g.become(early)
 		return
 	}
+	g.method = now.credentials.methodFor(start.user)
 	if ask, p := now.credentials.challenge(start.user); p != nil {
 		g.deadline = g.since.Add(srv.resolve(start.client(g.remote)).LoginTimeout)
 		g.prove(p, ask, early)
@@ -209,12 +212,12 @@ func (g *greeter) become(early []byte) {
 	g.loop = nil
 	fd := g.stream.Release()
 	early = slices.Clone(early)
-	target.PostPatient(func() { srv.admit(start, target, g.remote, fd, early) })
+	target.PostPatient(func() { srv.admit(start, g.method, target, g.remote, fd, early) })
 }
 
 // admit makes a session of a client whose socket fd has come from another thread. It runs on the session's loop.
-func (srv *Server) admit(start *startup, l *loop.Loop, remote netip.AddrPort, fd int, early []byte) {
-	g := &greeter{srv: srv, loop: l, remote: remote, start: start}
+func (srv *Server) admit(start *startup, method loginMethod, l *loop.Loop, remote netip.AddrPort, fd int, early []byte) {
+	g := &greeter{srv: srv, loop: l, remote: remote, start: start, method: method}
 	stream, err := l.Attach(fd, g)
 	if err != nil {
 		srv.log.Error("client socket cannot be watched; it is closed", "error", err)
@@ -240,7 +243,7 @@ func (g *greeter) leave(err error) {
 	if told {
 		g.stream.Write(toErrorResponse("FATAL", err))
 	}
-	g.srv.noteRefusal(g.remote, g.start, err)
+	g.noteRefusal(err)
 	g.srv.greeters.remove(g)
 	g.srv.farewell.close(g.stream, told)
 	g.srv.clientLeft()

@@ -24,6 +24,7 @@ func (srv *Server) KillDatabase(database, by string) int {
 		for _, who := range gather(srv, func(c *crew) (ended []member) {
 			for _, s := range some {
 				if s.crew == c && s.phase != PhaseClosed {
+					s.reportKilled(by, " with all clients of its database")
 					s.endWith(EndKilled, errAdministrator)
 					ended = append(ended, s.counted.who)
 				}
@@ -72,6 +73,7 @@ func (srv *Server) KillIdle(which IdleCriteria, dryRun bool, by string) []IdleCl
 		return idleClients(found)
 	}
 	found = srv.closeIdle(found, (*Session).rests, func(s *Session, idle time.Duration) {
+		s.reportKilled(by, fmt.Sprintf(", because it was idle for %s", idle.Round(time.Second)))
 		s.endWith(EndKilled, &Refusal{
 			Code: errAdministrator.Code, Message: errAdministrator.Message,
 			Hint: fmt.Sprintf("It was idle for %s. Connect again when it is needed.", idle.Round(time.Second)),

@@ -289,4 +289,7 @@ func TestSessionFitsItsSizeClass(t *testing.T) {
 	if size := unsafe.Sizeof(Session{}); size > class {
 		t.Errorf("a Session takes %d bytes, more than %d", size, class)
 	}
+	if size := unsafe.Sizeof(trail{}); size > 48 { // likewise
+		t.Errorf("a trail takes %d bytes, more than 48", size)
+	}
 }

@@ -32,7 +32,7 @@ func (s *Session) noteNeighbours(t *sessionstate.Text) {
 		}
 	}
 	if t.Effects&sessionstate.EffectDefaults != 0 {
-		s.atBoundary = func() {
+		s.makeSeldom().atBoundary = func() {
 			for _, p := range named {
 				p.Renew()
 			}

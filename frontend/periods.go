@@ -78,7 +78,8 @@ func (srv *Server) Databases() []DatabaseStat {
 func (t Traffic) since(before Traffic) Traffic {
 	less := func(now, before uint64) uint64 { return now - min(before, now) }
 	return Traffic{
-		Logins: less(t.Logins, before.Logins), Ends: less(t.Ends, before.Ends), Assignments: less(t.Assignments, before.Assignments),
+		Logins: less(t.Logins, before.Logins), Ends: less(t.Ends, before.Ends), Refused: less(t.Refused, before.Refused),
+		Assignments: less(t.Assignments, before.Assignments), Reuses: less(t.Reuses, before.Reuses),
 		Transactions: less(t.Transactions, before.Transactions), Queries: less(t.Queries, before.Queries),
 		Received: less(t.Received, before.Received), Sent: less(t.Sent, before.Sent),
 		ClientParses: less(t.ClientParses, before.ClientParses), ServerParses: less(t.ServerParses, before.ServerParses),

@@ -1,17 +1,21 @@
 package frontend
 
 import (
-	"sync/atomic"
+	"math/bits"
+	"sync"
 	"time"
 
+	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 )
 
 // pinning is why and since when a server session cannot leave its client.
 type pinning struct {
-	pins  sessionstate.PinSet
-	since time.Time
-	text  string // the statement that pinned it without its constants, if it is known
+	pins    sessionstate.PinSet
+	since   time.Time
+	begun   time.Duration // the same, on the crew's clock
+	text    string        // the statement that pinned it without its constants, if it is known
+	noticed bool          // it is in the journal
 }
 
 // notePins keeps s.pinned, and what is counted, in step with s.pins. text is the statement that may have changed them.
@@ -29,7 +33,7 @@ func (s *Session) notePins(text []byte) {
 		s.pinned = nil
 		return
 	case before == 0:
-		s.pinned = &pinning{since: time.Now(), text: sessionstate.Fingerprint(text, true, sessionstate.FingerprintShown)}
+		s.pinned = &pinning{since: time.Now(), begun: s.crew.now(), text: sessionstate.Fingerprint(text, true, sessionstate.FingerprintShown)}
 		s.srv.counters.pins.Add(1)
 		s.crew.statements.pinned(s.pinned.text)
 	}
@@ -37,30 +41,43 @@ func (s *Session) notePins(text []byte) {
 	s.srv.log.Debug("a server session is pinned to its client", s.logArgs("reason", s.pins.String())...)
 }
 
-// pinGauges counts the sessions that are pinned, by reason. Any goroutine may use it.
-type pinGauges [64]atomic.Int64
+// pinGauges counts the sessions that are pinned, and for how long they have been, by reason. Any goroutine may use it.
+type pinGauges struct {
+	mu sync.Mutex // guards by
+	by [64]pinGauge
+}
+
+// pinGauge is of one reason.
+type pinGauge struct {
+	sessions int64
+	time     time.Duration // how long sessions were pinned; of those that are now, less the moment when that began
+}
 
 func (g *pinGauges) change(before, now sessionstate.PinSet) {
-	for bit := range g {
-		p := sessionstate.PinSet(1) << bit
-		switch {
-		case before&p == now&p:
-		case now&p != 0:
-			g[bit].Add(1)
-		default:
-			g[bit].Add(-1)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := time.Since(loop.Epoch())
+	for changed := before ^ now; changed != 0; changed &= changed - 1 {
+		of := &g.by[bits.TrailingZeros64(uint64(changed))]
+		if now&changed&-changed != 0 {
+			of.sessions++
+			of.time -= at
+		} else {
+			of.sessions--
+			of.time += at
 		}
 	}
 }
 
-func (g *pinGauges) stat() map[string]int64 {
-	by := map[string]int64{}
+func (g *pinGauges) stat() (sessions map[string]int64, seconds map[string]float64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := time.Since(loop.Epoch())
+	sessions, seconds = map[string]int64{}, map[string]float64{}
 	for _, p := range sessionstate.PinReasons() {
-		for bit := range g {
-			if p == sessionstate.PinSet(1)<<bit {
-				by[p.String()] = g[bit].Load()
-			}
-		}
+		of := g.by[bits.TrailingZeros64(uint64(p))]
+		sessions[p.String()] = of.sessions
+		seconds[p.String()] = (of.time + time.Duration(of.sessions)*at).Seconds()
 	}
-	return by
+	return sessions, seconds
 }

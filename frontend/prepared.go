@@ -212,8 +212,7 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 		c.Prepared.Add(st, &s.srv.statements)
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Stmt: st})
 		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, st.Name, st.Body, 0))
-		s.srv.counters.prepares.Add(1)
-		s.traffic.ServerParses++
+		s.noteAgain(f)
 	}
 	s.noteUse(f, kind, st.Text, sessionstate.TextOf(st.Body), after)
 	e := sessionstate.Entry{Kind: kind, Name: namesEnded(st.Text), Stmt: st}
@@ -224,6 +223,15 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 	c.RecordReplay(f.rename(st.Name, after), e)
 	s.evict(f)
 	return true
+}
+
+// noteAgain takes note of a statement that is prepared once more, on another server session. PostgreSQL is asked to tell at
+// once when it has, so that it is known how long that took.
+func (s *Session) noteAgain(f frame) {
+	f.g.Insert(f.off, wire.AppendHeader(nil, 'H', 0))
+	s.lease.Conn.Usage.Prepare = s.req.Loop.Now()
+	s.srv.counters.prepares.Add(1)
+	s.traffic.ServerParses++
 }
 
 // noteUse takes note of a statement that is about to run. rest is the Bind message behind the statement's name, with
@@ -450,11 +458,16 @@ func (s *Session) forgetStatements() {
 // unknownText stands for a text that cannot be known.
 var unknownText = sessionstate.Text{Effects: sessionstate.EffectUnknown}
 
+// largeScan scans a statement while it streams.
+type largeScan struct {
+	sessionstate.Scanner
+	target largeTarget
+}
+
 // beginLarge begins to scan a statement that comes in parts.
 func (s *Session) beginLarge(text []byte, target largeTarget) {
-	s.large = &sessionstate.Scanner{}
+	s.large = &largeScan{target: target}
 	s.large.Reset(s.lease.Conn.StdStrings)
-	s.largeTo = target
 	s.large.Write(sessionstate.TextOf(text))
 }
 
@@ -463,9 +476,9 @@ func (s *Session) scanLarge(part []byte, last bool) {
 	if !last {
 		return
 	}
-	effects := s.large.Effects()
+	effects, target := s.large.Effects(), s.large.target
 	s.large = nil
-	if s.largeTo == largeUnnamed {
+	if target == largeUnnamed {
 		if s.unnamed.mark == s.unnamed.large { // else it has been skipped meanwhile
 			s.unnamed.text = &sessionstate.Text{Effects: effects}
 		}

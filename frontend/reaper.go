@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pooler/config"
+	"pooler/internal/journal"
 )
 
 // ReaperRun is what the reaper has done, or would do, once.
@@ -85,10 +86,11 @@ func (srv *Server) reapClients(cfg *config.Config) {
 		}
 	} else {
 		closed := srv.closeIdle(found, (*Session).mayBeReaped, func(s *Session, idle time.Duration) {
+			why := fmt.Sprintf("It was idle for %s, and the pooler's reaper_client_threshold = %d is exceeded.", idle.Round(time.Second), run.Threshold)
+			s.report(journal.Reaped, EndReaped.String(), why)
 			s.endWith(EndReaped, &Refusal{
 				Code: codeIdleSession, Message: "terminating connection because there are too many clients",
-				Hint: fmt.Sprintf("It was idle for %s, and the pooler's reaper_client_threshold = %d is exceeded. Connect again when it is needed.",
-					idle.Round(time.Second), run.Threshold),
+				Hint: why + " Connect again when it is needed.",
 			})
 		})
 		for _, one := range closed {

@@ -52,34 +52,44 @@ const (
 	codeInternal            = "XX000"
 )
 
-// toErrorResponse is the only place that turns an error into what a client sees, with the given severity (ERROR keeps
-// the connection, FATAL ends it). PostgreSQL's own words are passed on as they are.
+// toErrorResponse turns an error into what a client sees, with the given severity (ERROR keeps the connection, FATAL ends
+// it). PostgreSQL's own words are passed on as they are.
 func toErrorResponse(severity string, err error) []byte {
+	code, message, hint := inWords(err)
 	var refusal *Refusal
 	var server *backend.ServerError
-	switch {
-	case errors.As(err, &refusal):
-		return wire.AppendError(nil, 'E', severity, refusal.Code, refusal.Message, refusal.Hint)
-	case errors.As(err, &server):
+	if !errors.As(err, &refusal) && errors.As(err, &server) {
 		own := *server.Response
 		own.Severity, own.SeverityUnlocalized = severity, severity
 		if b, encodeErr := own.Encode(nil); encodeErr == nil {
 			return b
 		}
-		return wire.AppendError(nil, 'E', severity, own.Code, own.Message, own.Hint)
-	case errors.Is(err, pool.ErrWaitTimeout):
-		return wire.AppendError(nil, 'E', severity, codeTooManyConnections, "no server session became free in time",
-			"All server sessions of this pool were busy for query_wait_timeout. Try again, or raise default_pool_size.")
-	case errors.Is(err, pool.ErrStopped):
-		return wire.AppendError(nil, 'E', severity, codeCannotConnectNow, "the connection pool is stopped",
-			"An administrator has stopped it; START POOL on the pooler's admin console starts it again.")
-	case errors.Is(err, pool.ErrClosed):
-		return wire.AppendError(nil, 'E', severity, codeAdminShutdown, "the pooler is shutting down", "")
-	case errors.Is(err, backend.ErrNoPassword):
-		return wire.AppendError(nil, 'E', severity, codeInvalidPassword, "the pooler cannot log in to PostgreSQL for this user",
-			"PostgreSQL asks for a password that the pooler's configuration does not hold.")
 	}
-	return wire.AppendError(nil, 'E', severity, codeCannotConnect, "the pooler cannot connect to PostgreSQL: "+err.Error(), "")
+	return wire.AppendError(nil, 'E', severity, code, message, hint)
+}
+
+// inWords is the only place that says which SQLSTATE an error is, and what a client is told of it.
+func inWords(err error) (code, message, hint string) {
+	var refusal *Refusal
+	var server *backend.ServerError
+	switch {
+	case errors.As(err, &refusal):
+		return refusal.Code, refusal.Message, refusal.Hint
+	case errors.As(err, &server):
+		return server.Response.Code, server.Response.Message, server.Response.Hint
+	case errors.Is(err, pool.ErrWaitTimeout):
+		return codeTooManyConnections, "no server session became free in time",
+			"All server sessions of this pool were busy for query_wait_timeout. Try again, or raise default_pool_size."
+	case errors.Is(err, pool.ErrStopped):
+		return codeCannotConnectNow, "the connection pool is stopped",
+			"An administrator has stopped it; START POOL on the pooler's admin console starts it again."
+	case errors.Is(err, pool.ErrClosed):
+		return codeAdminShutdown, "the pooler is shutting down", ""
+	case errors.Is(err, backend.ErrNoPassword):
+		return codeInvalidPassword, "the pooler cannot log in to PostgreSQL for this user",
+			"PostgreSQL asks for a password that the pooler's configuration does not hold."
+	}
+	return codeCannotConnect, "the pooler cannot connect to PostgreSQL: " + err.Error(), ""
 }
 
 // refusedByOrder is what a client is told whose login an administrator's orders forbid, nil if none do. The code is

@@ -54,7 +54,7 @@ var terminate = []byte{'X', 0, 0, 0, 4}
 // hungUp ends the session of a client that has closed its connection. One that has said goodbye behind its last
 // statement, or while PostgreSQL was asked about its session, gets its turn: what it sent is carried out.
 func (s *Session) hungUp() {
-	if s.graceful && s.parting != nil || (s.asking || s.fenced()) && bytes.HasSuffix(s.pending, terminate) {
+	if s.graceful && s.isParting() || (s.asking || s.fenced()) && bytes.HasSuffix(s.pending, terminate) {
 		s.client.Pause()
 		return
 	}
@@ -63,6 +63,7 @@ func (s *Session) hungUp() {
 
 // OnDrained implements loop.Handler: the client has read what was queued for it.
 func (s *Session) OnDrained() {
+	s.noteUnread()
 	if s.lease != nil {
 		s.lease.Conn.Resume()
 	}
@@ -118,8 +119,11 @@ func (s *Session) OnServerDrained() {
 func (s *Session) FromServer(p []byte) {
 	s.traffic.Sent += uint64(len(p))
 	s.client.Write(p)
-	if s.client.Queued() > 0 && s.lease != nil {
-		s.lease.Conn.Pause() // until OnDrained: a slow reader holds back its server, not our memory
+	if s.client.Queued() > 0 {
+		s.noteUnread()
+		if s.lease != nil {
+			s.lease.Conn.Pause() // until OnDrained: a slow reader holds back its server, not our memory
+		}
 	}
 	if s.choked && s.lease != nil && s.lease.Conn.Replies.Len() < maxOwed/2 {
 		s.choked = false
@@ -138,7 +142,7 @@ func (s *Session) goOn() {
 func (s *Session) relay(b []byte) {
 	s.hear()
 	switch {
-	case s.parting != nil:
+	case s.isParting():
 		return // nothing counts behind the last message
 	case s.mustWait():
 		s.keep(b)
@@ -400,7 +404,7 @@ func (s *Session) part(last func()) {
 		last()
 		return
 	}
-	s.parting = last
+	s.makeSeldom().parting = last
 	s.owe(sessionstate.KindCopyEnd, sessionstate.Forward)
 	s.lease.Conn.Write([]byte("f\x00\x00\x00\x05\x00"))
 }
@@ -432,8 +436,8 @@ func (s *Session) onQuery(g *wire.Gather, off, n int, part wire.Part) {
 	}
 	e := sessionstate.Entry{Kind: sessionstate.KindQuery, Name: namesEnded(t)}
 	s.queryDropsUnnamed(&e, body, part)
-	c.Replies.Push(e)
 	s.noteStatement(sessionstate.TextOf(body))
+	c.Replies.Push(e)
 	if part == wire.Head {
 		s.beginLarge(body, largeQuery)
 		return

@@ -70,7 +70,7 @@ func (s *Session) watchSequence(l *pool.Lease, nth uint32) {
 
 // atRest tells whether the session holds a server session between two requests.
 func (s *Session) atRest() bool {
-	return s.phase == PhaseActive && s.greeted && !s.asking && s.parting == nil && s.lease.Conn.Idle() && s.lease.Conn.Status() == 'I'
+	return s.phase == PhaseActive && s.greeted && !s.asking && !s.isParting() && s.lease.Conn.Idle() && s.lease.Conn.Status() == 'I'
 }
 
 // guardSequences is called in front of a text, at off, that reads what nextval has left: it sees to it that this is

@@ -4,9 +4,7 @@ package frontend
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -22,6 +20,7 @@ import (
 	"pooler/backend"
 	"pooler/config"
 	"pooler/internal/gate"
+	"pooler/internal/journal"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 	"pooler/pool"
@@ -57,7 +56,9 @@ type Server struct {
 	gone       chan struct{} // closed when Shutdown is done
 	reaper     reaper
 	periods    periods
-	console    Console // nil: there is none; set before Listen
+	console    Console // nil: there is none; set before Listen, as is journal
+	journal    *journal.Journal
+	tracer     func(Trace) // nil: nothing is traced; set before Listen
 
 	greeters greeters // of the first loop, which accepts
 
@@ -302,32 +303,6 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 		Borrower: s, Loop: l, Settings: s.base, Class: class, Terms: &limits.terms, Login: true,
 	}
 	return s, nil
-}
-
-// noteRefusal counts and logs a client that did not get a session. start is what it asked for, if that is known.
-func (srv *Server) noteRefusal(remote netip.AddrPort, start *startup, err error) {
-	var refusal *Refusal
-	told := errors.As(err, &refusal)
-	level, args := slog.LevelInfo, []any{"remote", from(remote)}
-	switch {
-	case !told && errors.Is(err, io.EOF):
-		return
-	case errors.Is(err, os.ErrDeadlineExceeded), told && refusal == errLoginTimeout:
-		srv.counters.loginTimeouts.Add(1)
-	case told && refusal.Code == codeProtocolViolation, errors.Is(err, io.ErrUnexpectedEOF):
-		srv.counters.malformed.Add(1)
-	case told && refusal.limit != "":
-		level, args = slog.LevelWarn, append(args, "limit", refusal.limit)
-		srv.counters.refusedBy.add(refusal.limit)
-		srv.counters.loginsRefused.Add(1)
-	default:
-		srv.counters.loginsRefused.Add(1)
-	}
-	if start != nil {
-		who := start.client(remote)
-		args = append(args, "user", who.User, "database", who.Database, "application_name", truncate(who.Application))
-	}
-	srv.log.Log(context.Background(), level, "client refused", append(args, "error", err)...)
 }
 
 // from names a client's address for people.

@@ -8,6 +8,7 @@ import (
 
 	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/journal"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 	"pooler/internal/wire"
@@ -18,33 +19,33 @@ import (
 // thread may touch it. It implements loop.Handler for the client's socket and pool.Borrower for the server session
 // that it is lent.
 type Session struct {
-	srv        *Server
-	client     *loop.Stream
-	pool       *pool.Pool
-	lease      *pool.Lease
-	req        pool.Request
-	reported   *sessionstate.Settings // the ParameterStatus values that the client knows
-	welcome    *sessionstate.Settings // those that it was told first
-	names      map[string]*sessionstate.Statement
-	unnamed    unnamedStatement
-	large      *sessionstate.Scanner  // scans the statement that is being streamed
-	parting    func()                 // ends the session once nothing is owed; nil: the client has not said its last
-	base       *sessionstate.Settings // the start-up parameters: what RESET goes back to
-	sqlNames   *sessionstate.Settings // statements that SQL's PREPARE has made: name and text
-	doubts     *sessionstate.Doubts   // what PostgreSQL is to be asked about at the next boundary; nil: nothing
-	atBoundary func()                 // to be called when what was run has taken effect
-	pinned     *pinning               // nil: it is not
-	limits     *kind                  // what the configuration says of such a client
-	counted    *cohort                // among the clients that limits count
-	resetting  *sessionstate.Text     // a statement that may set start-up parameters back is running
-	partial    []byte                 // beginning of a frame that is looked at whole
-	pending    []byte                 // whole frames, and perhaps a beginning, that wait for a lease
-	walker     wire.Walker
-	pins       sessionstate.PinSet
-	begun      time.Duration // on the crew's clock
-	entered    time.Duration // when the phase began
-	crew       *crew         // of the loop
-	traffic    *traffic      // what it does is counted there
+	srv       *Server
+	client    *loop.Stream
+	pool      *pool.Pool
+	lease     *pool.Lease
+	req       pool.Request
+	reported  *sessionstate.Settings // the ParameterStatus values that the client knows
+	welcome   *sessionstate.Settings // those that it was told first
+	names     map[string]*sessionstate.Statement
+	unnamed   unnamedStatement
+	large     *largeScan             // the statement that is being streamed
+	seldom    *seldom                // nil: nothing of it
+	trail     *trail                 // nil: it has run nothing
+	base      *sessionstate.Settings // the start-up parameters: what RESET goes back to
+	sqlNames  *sessionstate.Settings // statements that SQL's PREPARE has made: name and text
+	doubts    *sessionstate.Doubts   // what PostgreSQL is to be asked about at the next boundary; nil: nothing
+	pinned    *pinning               // nil: it is not
+	limits    *kind                  // what the configuration says of such a client
+	counted   *cohort                // among the clients that limits count
+	resetting *sessionstate.Text     // a statement that may set start-up parameters back is running
+	partial   []byte                 // beginning of a frame that is looked at whole
+	pending   []byte                 // whole frames, and perhaps a beginning, that wait for a lease
+	walker    wire.Walker
+	pins      sessionstate.PinSet
+	begun     time.Duration // on the crew's clock
+	entered   time.Duration // when the phase began
+	crew      *crew         // of the loop
+	traffic   *traffic      // what it does is counted there
 
 	id           SessionID
 	secret       [secretSize]byte
@@ -67,17 +68,33 @@ type Session struct {
 	carry        carrying
 	asking       bool // PostgreSQL has been asked something that decides how to go on
 	hook         hooking
-	largeTo      largeTarget // what large's result is for
-	restore      carrying    // what a running statement asks for that sets a start-up parameter back
-	sequenceAge  uint8       // statements since the last
-	foreign      bool        // the server session has parameters that exist for others only
-	wasReset     bool        // RESET or DISCARD ALL has ended well
-	aliases      bool        // two of its names are of the same statement
-	byInsert     bool        // it is an INSERT that pins for currval and lastval
-	tempPath     bool        // search_path names pg_temp, so that what is created may be temporary
-	heldReady    bool        // the client waits for its ReadyForQuery
-	linger       bool        // the client is owed last words: the socket is closed only when it has had time to read them
+	restore      carrying // what a running statement asks for that sets a start-up parameter back
+	sequenceAge  uint8    // statements since the last
+	foreign      bool     // the server session has parameters that exist for others only
+	wasReset     bool     // RESET or DISCARD ALL has ended well
+	aliases      bool     // two of its names are of the same statement
+	byInsert     bool     // it is an INSERT that pins for currval and lastval
+	tempPath     bool     // search_path names pg_temp, so that what is created may be temporary
+	heldReady    bool     // the client waits for its ReadyForQuery
+	linger       bool     // the client is owed last words: the socket is closed only when it has had time to read them
 }
+
+// seldom is what few sessions have.
+type seldom struct {
+	parting    func()     // ends the session once nothing is owed; nil: the client has not said its last
+	atBoundary func()     // called when what was run has taken effect
+	trace      *openTrace // of the request that runs; nil: it is not traced
+}
+
+func (s *Session) makeSeldom() *seldom {
+	if s.seldom == nil {
+		s.seldom = &seldom{}
+	}
+	return s.seldom
+}
+
+// isParting tells whether the client has said its last, and the session ends when all is answered.
+func (s *Session) isParting() bool { return s.seldom != nil && s.seldom.parting != nil }
 
 // clientLimits: what is looked into is shown whole up to 16 KiB (Parse up to 32), larger statements and COPY data
 // pass in parts.
@@ -132,6 +149,9 @@ func (s *Session) greet(reported *sessionstate.Settings) {
 	s.client.Write(out)
 	s.req.Loop.KeepOut(out)
 	s.srv.counters.logins.Add(1)
+	method := s.method()
+	s.srv.counters.loginsBy.add(method, loginOK)
+	s.establish(journal.Connect, method.String(), 0)
 	s.traffic.Logins++
 	s.traffic.logins.add(s.crew.now())
 }
@@ -169,10 +189,13 @@ func (s *Session) acquire() bool {
 func (s *Session) hold(l *pool.Lease) {
 	s.lease = l
 	s.enter(PhaseActive)
+	c := l.Conn
 	if !s.req.Login {
 		s.traffic.Assignments++
+		if c.User != 0 && c.User != uint64(s.id) {
+			s.noteReuse(c)
+		}
 	}
-	c := l.Conn
 	if c.User == 0 {
 		c.User = uint64(s.id)
 	} else if c.User != uint64(s.id) {
@@ -242,6 +265,9 @@ func (s *Session) StillWaiting(ahead int, waited time.Duration) {
 // connected; its request is skipped as PostgreSQL would after an error.
 func (s *Session) refuse(err error) {
 	s.srv.counters.refused.Add(1)
+	if errors.Is(err, pool.ErrWaitTimeout) {
+		s.report(journal.TimedOut, "query_wait_timeout", "No server session became free for it within query_wait_timeout = "+s.limits.QueryWaitTimeout.String()+".")
+	}
 	if !s.greeted {
 		s.endWith(EndRefused, err)
 		return
@@ -317,6 +343,9 @@ func (s *Session) endWith(reason EndReason, err error) {
 	if !errors.As(err, &refusal) || refusal.Cause != nil {
 		s.srv.log.Warn("client refused", s.logArgs("error", err)...)
 	}
+	if !s.greeted {
+		s.noteNoLogin(err)
+	}
 	s.end(reason)
 }
 
@@ -330,6 +359,9 @@ func (s *Session) end(reason EndReason) {
 	}
 	if s.phase == PhaseWaiting {
 		s.pool.Withdraw(&s.req)
+	}
+	if s.greeted {
+		s.establish(journal.Close, reason.String(), s.crew.now()-s.begun)
 	}
 	s.enter(PhaseClosed)
 	if l := s.lease; l != nil {
@@ -385,6 +417,7 @@ func (s *Session) remote() netip.AddrPort { return netip.AddrPortFrom(s.counted.
 
 // OnPanic implements loop.Handler.
 func (s *Session) OnPanic(any) {
+	s.report(journal.Panic, EndPanic.String(), "A bug in the pooler has ended this client. The log says more; please report it.")
 	if l := s.lease; l != nil {
 		s.lease = nil
 		l.Conn.Lend(nil)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"pooler/backend"
+	"pooler/internal/journal"
 	"pooler/internal/sessionstate"
 	"pooler/internal/wire"
 	"pooler/pool"
@@ -75,9 +76,9 @@ func (s *Session) OnReady(dst []byte, status byte) ([]byte, bool) {
 	if status == 'I' {
 		s.transactions++
 	}
-	if status == 'I' && s.atBoundary != nil {
-		s.atBoundary()
-		s.atBoundary = nil
+	if status == 'I' && s.seldom != nil && s.seldom.atBoundary != nil {
+		s.seldom.atBoundary()
+		s.seldom.atBoundary = nil
 	}
 	s.heldReady = status == 'I' && s.lease.Conn.Replies.Idle() && s.mayDiscard()
 	return dst, s.heldReady
@@ -103,8 +104,8 @@ func (s *Session) sayReady() {
 // OnSettled implements backend.Borrower: the server owes nothing, and here alone the session may give it up.
 func (s *Session) OnSettled() {
 	s.notOverdue()
-	if s.parting != nil {
-		s.parting()
+	if s.isParting() {
+		s.seldom.parting()
 		return
 	}
 	if !s.greeted {
@@ -220,6 +221,7 @@ func (s *Session) discard() {
 // letGo ends the session's hold on its lease, which the caller then gives back.
 func (s *Session) letGo() *pool.Lease {
 	l := s.lease
+	s.keepTrail(l.Conn)
 	s.lease, s.carry, s.restore, s.hook = nil, carryNothing, carryNothing, hookNone
 	s.enter(PhaseIdle)
 	return l
@@ -250,6 +252,7 @@ func (s *Session) OnServerLost(reason backend.RetireReason) {
 		s.end(EndServerLost)
 		return
 	case reason == backend.RetireKilled:
+		s.report(journal.Killed, EndKilled.String(), "An administrator closed the server session that it depended on.")
 		s.endWith(EndKilled, errAdministrator)
 		return
 	}

@@ -16,6 +16,7 @@ type counters struct {
 	ends                                 [endReasons]atomic.Uint64
 	lost                                 lostPeers
 	refusedBy                            refusedBy
+	loginsBy                             loginCounts
 }
 
 // refusedBy counts refused clients by the limit that was reached.
@@ -40,20 +41,22 @@ type Stat struct {
 	LoginsRefused   uint64            // wrong password, no such database, no room
 	RefusedByLimit  map[string]uint64 // of those, by the limit on clients that was reached
 	LoginTimeouts   uint64            // client_login_timeout
-	RequestsRefused uint64            // no server session to be had in time, or cancelled in the queue
-	Cancels         uint64            // cancel requests with a right key
-	CancelsUnknown  uint64            // with a wrong one
-	Carries         uint64            // times that settings were put in force on another server session
-	Prepares        uint64            // statements prepared again on another server session
-	Audits          uint64            // times that PostgreSQL was asked what a session holds
-	HiddenState     uint64            // times that state was found which no statement's text shows
-	Leaks           uint64            // of those, on a server session that others had used: contained
-	Pins            uint64            // times that a server session was pinned to its client
-	HookFailures    uint64            // calls of on_get, on_release or state callbacks that failed
-	QueryTimeouts   uint64            // statements cancelled because of query_timeout
-	Pinned          map[string]int64  // sessions that are pinned now, by reason
-	Ends            map[string]uint64 // sessions ended, by reason
-	Lost            map[string]uint64 // clients gone without a goodbye, by how that was noticed
+	LoginsBy        map[LoginOutcome]uint64
+	RequestsRefused uint64             // no server session to be had in time, or cancelled in the queue
+	Cancels         uint64             // cancel requests with a right key
+	CancelsUnknown  uint64             // with a wrong one
+	Carries         uint64             // times that settings were put in force on another server session
+	Prepares        uint64             // statements prepared again on another server session
+	Audits          uint64             // times that PostgreSQL was asked what a session holds
+	HiddenState     uint64             // times that state was found which no statement's text shows
+	Leaks           uint64             // of those, on a server session that others had used: contained
+	Pins            uint64             // times that a server session was pinned to its client
+	HookFailures    uint64             // calls of on_get, on_release or state callbacks that failed
+	QueryTimeouts   uint64             // statements cancelled because of query_timeout
+	Pinned          map[string]int64   // sessions that are pinned now, by reason
+	PinnedSeconds   map[string]float64 // for which sessions have been pinned, by reason, those that are now included
+	Ends            map[string]uint64  // sessions ended, by reason
+	Lost            map[string]uint64  // clients gone without a goodbye, by how that was noticed
 }
 
 // Stat takes a snapshot.
@@ -67,8 +70,9 @@ func (srv *Server) Stat() Stat {
 		Carries: c.carries.Load(), Prepares: c.prepares.Load(),
 		Audits: c.audits.Load(), HiddenState: c.hidden.Load(), Leaks: c.leaks.Load(), Pins: c.pins.Load(),
 		HookFailures: c.hookFailures.Load(),
-		Pinned:       srv.pinned.stat(), Lost: c.lost.stat(),
+		Lost:         c.lost.stat(), LoginsBy: c.loginsBy.stat(),
 	}
+	st.Pinned, st.PinnedSeconds = srv.pinned.stat()
 	st.QueryTimeouts = c.queryTimeouts.Load()
 	for p := range PhaseClosed {
 		st.Sessions[p.String()] = srv.gauges[p].Load()

@@ -32,8 +32,8 @@ const (
 	maxStatements   = 1_000 // different ones of a loop
 )
 
-// count counts the statement that u notes, which took so long.
-func (b *statementBook) count(u *backend.Usage, standardStrings bool, took time.Duration) {
+// count counts the statement that u notes, which took so long, and returns its fingerprint if it has made one.
+func (b *statementBook) count(u *backend.Usage, standardStrings bool, took time.Duration) string {
 	u.Uncounted = false
 	weight := uint64(1)
 	switch {
@@ -42,16 +42,17 @@ func (b *statementBook) count(u *backend.Usage, standardStrings bool, took time.
 	case took >= slowStatement:
 	case b.skip > 0:
 		b.skip--
-		return
+		return ""
 	default:
 		b.skip, weight = sampleOf-1, sampleOf
 	}
-	e := b.entry(sessionstate.Fingerprint(u.Text, standardStrings, sessionstate.FingerprintShown))
+	e := b.entry(sessionstate.Fingerprint(u.Noted.Head(), standardStrings, sessionstate.FingerprintShown))
 	e.Calls += weight
 	e.Time += took * time.Duration(weight)
 	e.Longest = max(e.Longest, took)
 	e.Estimated = e.Estimated || weight > 1
 	e.last = max(e.last, u.Query)
+	return e.Text
 }
 
 // pinned counts that a statement with this fingerprint has pinned its server session.

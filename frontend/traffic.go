@@ -14,6 +14,7 @@ type traffic struct {
 	timing   *timing
 	sessions int
 	gone     time.Duration // since when nobody is left
+	last     string        // a statement of one of them, not long ago
 	logins   minuteCount
 	at       int // place in a list that is being made
 }
@@ -32,10 +33,15 @@ const (
 	timedQuery                         // from its first message to its ReadyForQuery
 	timedTransaction                   // from its first message to its end
 	timedServer                        // that a server session was held
+	timedCarry                         // until the client's settings were in force on another server session, where they had to be put there
+	timedPrepare                       // until its statement was prepared there, likewise
+	timedWrite                         // until the client had read its answer, of those who did not at once
 	timedPhases
 )
 
-func (p timedPhase) String() string { return [...]string{"wait", "query", "transaction", "server"}[p] }
+func (p timedPhase) String() string {
+	return [...]string{"wait", "query", "transaction", "server", "carry", "prepare", "write"}[p]
+}
 
 // ledger is the traffic of one loop, by source. What it keeps is bounded whatever names clients choose.
 type ledger struct {
@@ -131,7 +137,9 @@ func (l *ledger) departedOf(database string) *Traffic {
 func (t *Traffic) add(other *Traffic) {
 	t.Logins += other.Logins
 	t.Ends += other.Ends
+	t.Refused += other.Refused
 	t.Assignments += other.Assignments
+	t.Reuses += other.Reuses
 	t.Transactions += other.Transactions
 	t.Queries += other.Queries
 	t.Received += other.Received
@@ -188,10 +196,53 @@ func (s *Session) endPhase() {
 	case t == nil || s.req.Login: // a login is no request
 	case s.phase == PhaseWaiting && s.req.Waited:
 		t.WaitTime += lasted
+		if s.lease != nil {
+			s.lease.Conn.Usage.Waited = lasted
+		}
 		t.timing.phases[timedWait].add(lasted)
 	case s.phase == PhaseActive:
 		t.ServerTime += lasted
 		t.timing.phases[timedServer].add(lasted)
+		if s.seldom != nil && s.seldom.trace != nil {
+			s.breakTrace(now)
+		}
+	}
+}
+
+// endCarry counts how long it took to put the client's settings in force.
+func (s *Session) endCarry() {
+	if u := &s.lease.Conn.Usage; u.Carry > 0 && s.greeted {
+		now := s.req.Loop.Now()
+		s.traffic.timing.phases[timedCarry].add(now - u.Carry)
+		if s.seldom != nil && s.seldom.trace != nil {
+			s.seldom.trace.carry = stage{u.Carry, now}
+		}
+		u.Carry = 0
+	}
+}
+
+// endPrepare counts how long it took to prepare the client's statement on another server session.
+func (s *Session) endPrepare() {
+	if u := &s.lease.Conn.Usage; u.Prepare > 0 {
+		now := s.req.Loop.Now()
+		s.traffic.timing.phases[timedPrepare].add(now - u.Prepare)
+		if s.seldom != nil && s.seldom.trace != nil {
+			s.seldom.trace.notePrepared(stage{u.Prepare, now})
+		}
+		u.Prepare = 0
+	}
+}
+
+// noteUnread notes whether the client has yet to read what it was sent.
+func (s *Session) noteUnread() {
+	t := s.trail
+	switch unread := s.client.Queued() > 0; {
+	case t == nil || unread == (t.unread > 0):
+	case unread:
+		t.unread = s.req.Loop.Now()
+	default:
+		s.traffic.timing.phases[timedWrite].add(s.req.Loop.Now() - t.unread)
+		t.unread = 0
 	}
 }
 
@@ -215,9 +266,12 @@ func (s *Session) endQuery(status byte, more bool) {
 	t.QueryTime += took
 	t.timing.phases[timedQuery].add(took)
 	if u.Uncounted {
-		s.crew.statements.count(u, s.lease.Conn.StdStrings, took)
+		s.countStatement(took)
 	}
-	u.Query = 0
+	if s.seldom != nil && s.seldom.trace != nil {
+		s.answerTraced(now, more)
+	}
+	u.Query, u.Waited = 0, 0
 	if more {
 		u.Query = now
 	}
@@ -231,13 +285,4 @@ func (s *Session) endQuery(status byte, more bool) {
 	if u.Transaction = 0; more {
 		u.Transaction = now
 	}
-}
-
-// noteStatement takes note of a statement that is about to run.
-func (s *Session) noteStatement(text []byte) {
-	u := &s.lease.Conn.Usage
-	if u.Uncounted { // one of several in a pipeline: how long each takes is not known
-		s.crew.statements.count(u, s.lease.Conn.StdStrings, 0)
-	}
-	u.Note(text)
 }

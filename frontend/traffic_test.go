@@ -68,6 +68,7 @@ func TestTrafficIsCounted(t *testing.T) {
 	check("queries of web", web.Queries, 12)
 	check("transactions of web", web.Transactions, 12)
 	check("server sessions lent to web", web.Assignments, 12)
+	check("of those, that another client had used", web.Reuses, 12-4) // the first one's first client has it to itself
 	check("idle clients of web", uint64(web.Idle), 3)
 	check("clients of cron", uint64(cron.Clients), 3)
 	check("queries of cron", cron.Queries, 12)
@@ -207,20 +208,34 @@ func TestMinuteCount(t *testing.T) {
 	}
 }
 
-// Each duration is in the bucket whose bounds hold it, and those grow by the fourth root of two.
+// Each duration is in the bucket whose bounds hold it, and those are Prometheus': fourth roots of two, from one second.
 func TestHistogramBuckets(t *testing.T) {
+	durations := []time.Duration{time.Second, time.Second / 512, time.Second / 4, 2 * time.Second, 4096 * time.Second}
 	for d := time.Duration(1); d < 2*time.Hour; d = d*21/20 + 1 {
+		durations = append(durations, d)
+	}
+	for i := range histogramBuckets {
+		durations = append(durations, upperBound(i), upperBound(i)+1)
+	}
+	for _, d := range durations {
 		i := bucketOf(d)
-		if d > upperBound(i) || i > 0 && d <= upperBound(i-1) {
+		if i < histogramBuckets-1 && d > upperBound(i) || i > 0 && d <= upperBound(i-1) {
 			t.Fatalf("%v is in bucket %d, which ends at %v", d, i, upperBound(i))
 		}
-		want := math.Exp2(float64(lowestOctave) + float64(i+1)/perOctave)
-		if got := float64(upperBound(i)); math.Abs(got-want) > 1 {
+		want := math.Exp2(lowestOctave+float64(i+1)/perOctave) * 1e9
+		if got := float64(upperBound(i)); got > want*(1+1e-15) || got < want*(1-1e-15)-1 {
 			t.Fatalf("bucket %d ends at %v, want %v", i, got, want)
 		}
 	}
-	if bucketOf(0) != 0 || bucketOf(math.MaxInt64) != histogramBuckets-1 {
-		t.Error("the ends")
+	if bucketOf(0) != 0 || bucketOf(math.MaxInt64) != histogramBuckets-1 || upperBound(bucketOf(time.Second)) != time.Second {
+		t.Error("the ends, or the second")
+	}
+}
+
+func BenchmarkBucketOf(b *testing.B) {
+	d := time.Duration(1)
+	for b.Loop() {
+		d += time.Duration(bucketOf(d)) * 1000
 	}
 }
 

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"time"
 
 	"pooler/internal/loop"
@@ -45,7 +46,7 @@ func (c *crew) sources() []SourceStat {
 		}
 		list = append(list, SourceStat{
 			Source: Source{Address: address, Application: who.application, User: who.user, Database: who.database},
-			Class:  who.class, LastMinute: t.logins.sum(now), Traffic: t.Traffic,
+			Class:  who.class, LastMinute: t.logins.sum(now), LastStatement: t.last, Traffic: t.Traffic,
 		})
 	}
 	for i := range c.berths {
@@ -55,7 +56,14 @@ func (c *crew) sources() []SourceStat {
 			list[b.session.traffic.at].take(b, now)
 		}
 	}
-	return list
+	if len(c.ledger.departed) > 0 { // so that what all have done never becomes less
+		gone := SourceStat{Source: Source{Address: others, Application: others, User: others, Database: others}, Class: others}
+		for _, t := range c.ledger.departed {
+			gone.add(t)
+		}
+		list = append(list, gone)
+	}
+	return c.strangers.appendTo(list, now)
 }
 
 // take counts a client that is connected.
@@ -94,6 +102,7 @@ func (st *SourceStat) merge(other *SourceStat) {
 	st.Pinned += other.Pinned
 	st.Holding += other.Holding
 	st.LastMinute += other.LastMinute
+	st.LastStatement = cmp.Or(st.LastStatement, other.LastStatement)
 	if st.Oldest.IsZero() || !other.Oldest.IsZero() && other.Oldest.Before(st.Oldest) {
 		st.Oldest = other.Oldest
 	}

@@ -96,8 +96,7 @@ func (s *Session) useUnnamed(f frame, kind sessionstate.Kind, after []byte) {
 		c.Unnamed = s
 		c.Replies.Push(sessionstate.Entry{Kind: sessionstate.KindParse, Action: sessionstate.SwallowDone, Mark: u.mark})
 		f.g.Insert(f.off, wire.AppendNamed(nil, 'P', nil, "", u.body, 0))
-		s.srv.counters.prepares.Add(1)
-		s.traffic.ServerParses++
+		s.noteAgain(f)
 	}
 	s.noteUse(f, kind, u.text, sessionstate.TextOf(u.body), after)
 	c.Replies.Push(sessionstate.Entry{Kind: kind, Name: namesEnded(u.text)})

@@ -10,6 +10,7 @@ import (
 
 	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/journal"
 	"pooler/internal/loop"
 )
 
@@ -47,6 +48,14 @@ func (s *Session) noteVanished() {
 		args = append(args, "error", e.Err)
 	}
 	s.srv.log.Warn("client vanished", args...)
+	detail := "It has gone without a goodbye (" + e.Fate.String() + ")"
+	switch {
+	case open:
+		detail += "; its transaction is rolled back"
+	case running:
+		detail += " before its request was answered"
+	}
+	s.report(journal.PeerLost, e.Fate.String(), detail+".")
 }
 
 // transactionAge is how long the client's transaction has been open, to a quarter of a second (lookEvery).

@@ -33,13 +33,17 @@ type ClientInfo struct {
 	ServerPID      uint32
 	Held           time.Time // since when
 	Running        time.Time // since when PostgreSQL works for it; zero: it does not
-	Statement      string    // what runs there or has run last, without its literals; "": nothing yet
+	Statement      string    // what runs there or has run last, as LastStatement; "": nothing yet
 	Pinned         string    // why that cannot leave the client; "": it can
 	PinnedSince    time.Time
 	PinStatement   string // that pinned it, without its literals; "": not known
 	Prepared       int    // prepared statements of the protocol that the client has named
 	Transactions   uint64 // ended
 	SettingsHeld   int    // that the client has in force, start-up parameters included
+	FirstStatement string // of its life, without literals unless show_literals is set, as the next; "": none yet
+	LastStatement  string
+	Comment        string // the last one in any of them; "": there is none, or it is in the middle of a long statement
+	Statements     uint32 // so many
 	CancelInFlight bool   // a cancel was sent for it and is not confirmed
 
 	raw rawInfo // until it is complete
@@ -49,7 +53,9 @@ type ClientInfo struct {
 type Traffic struct {
 	Logins          uint64 // completed
 	Ends            uint64 // sessions that have ended
+	Refused         uint64 // logins that were refused
 	Assignments     uint64 // server sessions lent
+	Reuses          uint64 // of those, that another client had used
 	Transactions    uint64 // ended
 	Queries         uint64 // answered: each ReadyForQuery is one
 	Received        uint64 // bytes from clients
@@ -76,6 +82,7 @@ type SourceStat struct {
 	Holding       int       // a server session
 	Oldest        time.Time // when the oldest of them has connected; zero: nobody is left
 	LastMinute    int       // logins in the last minute
+	LastStatement string    // of one of them, not long ago; as ClientInfo's
 	Traffic
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"pooler/internal/journal"
 	"pooler/internal/sessionstate"
 )
 
@@ -31,6 +32,7 @@ const cancelGrace = 5 * time.Second
 // session, and b with it.
 func (s *Session) keepTime(b *berth, now time.Duration) {
 	b.due = never
+	s.noticePin(b, now)
 	l := s.limits
 	switch b.does {
 	case doesRun:
@@ -76,6 +78,8 @@ func (s *Session) limitQuery(b *berth, now time.Duration) {
 		b.cancelled = now
 		s.srv.counters.queryTimeouts.Add(1)
 		s.srv.log.Info("statement cancelled by a time limit", s.aboutOverdue(overQuery, limit, now-b.since)...)
+		s.report(journal.TimedOut, overQuery.reason.String(), fmt.Sprintf("Its statement was cancelled after %s. %s",
+			(now-b.since).Round(time.Millisecond), hintLimit(overQuery.reason, limit)))
 		if c := s.lease.Conn; !c.Replies.Idle() {
 			c.Reword = true
 			c.Cancel()
@@ -91,6 +95,7 @@ func (s *Session) endOverdue(over timeLimit, limit, lasted time.Duration) {
 	if over == overThink {
 		hint += " The client kept its server session because of: " + s.keptBecause() + "."
 	}
+	s.report(journal.TimedOut, over.reason.String(), fmt.Sprintf("It was ended after %s. %s", lasted.Round(time.Millisecond), hint))
 	s.endWith(over.reason, &Refusal{Code: over.code, Message: over.message, Hint: hint})
 }
 

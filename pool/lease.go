@@ -93,7 +93,7 @@ func (l *Lease) HookFailed(fault string) {
 func (l *Lease) Lost(reason backend.RetireReason) {
 	p := l.pool
 	p.mu.Lock()
-	use := l.useLocked()
+	use, uses := l.useLocked(), l.uses
 	if l.state == ServerIdle {
 		p.unshelveLocked(l)
 	}
@@ -115,6 +115,7 @@ func (l *Lease) Lost(reason backend.RetireReason) {
 	if reason == backend.RetireLost {
 		l.noteLost(use)
 	}
+	l.reportClosed(reason, use, uses)
 	refuse(refused, gone)
 	p.log.DebugContext(context.Background(), "server session closed", "conn_id", uint64(l.Conn.ID), "server_pid", l.Conn.PID, "reason", reason.String())
 	l.res.Destroy()

@@ -10,6 +10,7 @@ import (
 	"pooler/backend"
 	"pooler/config"
 	"pooler/internal/gate"
+	"pooler/internal/journal"
 	"pooler/internal/loop"
 )
 
@@ -38,6 +39,7 @@ type house struct {
 	loops   loopRing
 	budgets budgets
 	lost    lostPeers
+	journal *journal.Journal // set before the first pool is made
 
 	mu    sync.Mutex // guards gates; the innermost
 	gates map[backend.Address]*gate.Gate
@@ -60,6 +62,9 @@ func (h *house) open(dial DialFunc, loops []*loop.Loop) {
 	h.clock.set()
 	h.budgets = newBudgets(&h.clock)
 }
+
+// SetJournal has j keep what happens to server sessions. It must be called before Join.
+func (m *Manager) SetJournal(j *journal.Journal) { m.journal = j }
 
 // logins is the gate for logins to cfg's PostgreSQL.
 func (h *house) logins(cfg config.Pool) *gate.Gate {

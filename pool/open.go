@@ -10,6 +10,7 @@ import (
 
 	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/journal"
 )
 
 // attempt is one login to PostgreSQL, from when it is wanted. Guarded by Pool.mu, but for ctx and cfg once it has begun.
@@ -54,6 +55,7 @@ func (p *Pool) open(a *attempt) {
 	home := l.home
 	p.growLocked()
 	p.mu.Unlock()
+	l.establish(journal.Connect, "", 0, 0)
 	home.Post(func() {
 		err := l.Conn.Start(home, l)
 		p.mu.Lock()
@@ -123,6 +125,7 @@ func (p *Pool) openFailed(a *attempt, err error) {
 	conversion.begin()
 	if !closed {
 		p.log.WarnContext(context.Background(), "cannot open a server session", "error", err, "clients_refused", len(refused), "retry_in", pause.String())
+		p.reportRefused(a, err, len(refused), pause)
 	}
 	refuse(refused, err)
 }

@@ -37,6 +37,7 @@ type Request struct {
 	Terms    *Terms
 	Login    bool // only to settle a login, which uses a conn up no more than a look at it would
 	Waited   bool // set by Acquire: there was no conn to be had at once
+	Reused   bool // the session's own note: it has been lent a conn that others had used
 
 	queued     bool // guarded by the pool's mu, as are all below
 	notified   bool
