@@ -181,8 +181,8 @@ func liveOwn() []liveView {
 				return len(rows) == 2
 			})
 		}},
-		empty("leaks"), empty("reaper"), empty("alarms"),
-		{"sources", 9, checkSources},
+		empty("reaper"), empty("alarms"),
+		{"sources", 10, checkSources},
 		{"statements", 6, func(t *testing.T, _ *scene, rows []map[string]any) {
 			for statement, calls := range map[string]int{
 				"select ?": 8, "begin": 3, "commit": 1, workShown: 2, "select pg_advisory_lock(?)": 1, "select $1::int + ?": 4,
@@ -197,7 +197,7 @@ func liveOwn() []liveView {
 		{"prepared", 1, func(t *testing.T, _ *scene, rows []map[string]any) {
 			wantRow(t, rows[0], "statement", "select $1::int + ?", "clients", 2, "servers", 2)
 		}},
-		{"histograms", 12, checkHistograms},
+		{"histograms", 21, checkHistograms},
 		{"histogram_buckets", -1, nil}, // with the histograms
 	}
 }
@@ -239,6 +239,15 @@ func checkSources(t *testing.T, s *scene, rows []map[string]any) {
 }
 
 func checkHistograms(t *testing.T, s *scene, rows []map[string]any) {
+	for _, r := range rows {
+		t.Log("DIAG", r["database"], r["user"], r["phase"], r["count"], r["total_seconds"])
+	}
+	for _, r := range s.show("clients") {
+		t.Log("DIAG", r["application_name"], r["first_statement"], r["last_statement"], r["comment"], r["statements"])
+	}
+	for _, r := range s.show("sources") {
+		t.Log("DIAG", r["application"], r["refused"], r["reuses"], r["last_statement"], r["disconnects"])
+	}
 	stats, buckets := s.show("stats"), s.show("histogram_buckets")
 	all := map[any]int64{}
 	for _, row := range rows {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -135,12 +136,15 @@ type scene struct {
 	clients            []*client // all
 	ends               []<-chan error
 	release            func() // has report and late go on to their ends
+	stands             time.Time
 }
 
 const (
 	lockText   = "SELECT pg_advisory_lock(42)"
 	reportText = "UPDATE stock SET n = n + 1 WHERE id = 7"
 	addText    = "SELECT $1::int + 1"
+
+	workComment = " /*route='%2Fcart',file='cart.py:42'*/"
 
 	workShown = "update stock set n = ? where id = ?" // as views show it
 )
@@ -166,7 +170,7 @@ func setScene(t *testing.T) *scene {
 	}
 	for i, c := range s.workers {
 		c.runs("BEGIN")
-		c.runs(fmt.Sprint("UPDATE stock SET n = 5 WHERE id = ", i+1))
+		c.runs(fmt.Sprint("UPDATE stock SET n = 5 WHERE id = ", i+1, workComment))
 	}
 	s.cron.runs(lockText)
 	s.lockRow(7)
@@ -179,6 +183,12 @@ func setScene(t *testing.T) *scene {
 		s.eventually("it waits for a server session", func() bool { return len(s.front.Waiting()) == i+1 })
 	}
 	s.setBooks()
+	for range 2 {
+		if _, err := s.tryLogin(&s.shopDid, "anna", "nothing", "lost", ""); sqlState(err) != "3D000" {
+			t.Fatalf("there is no such database: %v", err)
+		}
+	}
+	s.stands = time.Now()
 	s.clients = append(append(append([]*client{}, s.web...), s.workers...), s.cron, s.report, s.guest, s.late[0], s.late[1], s.batch, s.plain, s.unix)
 	return s
 }

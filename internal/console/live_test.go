@@ -18,7 +18,9 @@ import (
 	"pooler/backend"
 	"pooler/config"
 	"pooler/frontend"
+	"pooler/internal/journal"
 	"pooler/internal/loop"
+	"pooler/internal/monitor"
 	"pooler/internal/pgtest"
 	"pooler/pool"
 )
@@ -36,6 +38,7 @@ type live struct {
 	pools       *pool.Manager
 	program     *liveProgram
 	loops       []*loop.Loop
+	monitor     *monitor.Monitor
 	log         *testLog
 	operator    *pgx.Conn // root's, for the test's own goroutine
 	looker      *pgx.Conn
@@ -125,8 +128,16 @@ func (l *live) serve() {
 	if l.front, err = frontend.New(l.program.cfg, l.pools, l.loops, log); err != nil {
 		l.t.Fatal(err)
 	}
+	kept := journal.New()
+	l.front.SetJournal(kept)
+	l.pools.SetJournal(kept)
 	src := SnapshotsOf(l.front, l.pools, "1.2.3")
 	src.Loops, src.Proofs = len(l.loops), l.front.Proofs
+	l.monitor = monitor.New(monitor.Snapshots{
+		Sources: l.front.Sources, Pools: l.pools.Stats, Suspects: l.front.Suspects, Config: l.front.Config, Now: time.Now,
+	}, monitor.Options{}, log)
+	src.Monitor = l.monitor
+	l.monitor.Start()
 	l.front.SetConsole(New("1.2.3", Views(src), NewActions(l.pools, l.front, l.program), log))
 	l.program.apply = l.front.Configure
 	if err := l.front.Listen(); err != nil {
@@ -142,6 +153,9 @@ func (l *live) serve() {
 func (l *live) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
+	if l.monitor != nil {
+		l.monitor.Close()
+	}
 	if l.front != nil {
 		l.front.Shutdown(ctx)
 	}

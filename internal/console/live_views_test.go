@@ -21,7 +21,7 @@ func TestLiveViews(t *testing.T) {
 	t.Parallel()
 	s := setScene(t)
 	var tables []liveView
-	for _, some := range [][]liveView{liveSockets(), livePools(), liveStats(), liveProgramViews(), liveDrcp(), liveOwn()} {
+	for _, some := range [][]liveView{liveSockets(), livePools(), liveStats(), liveProgramViews(), liveDrcp(), liveOwn(), liveJournal(), liveMonitor()} {
 		tables = append(tables, some...)
 	}
 	seen := map[string]bool{}
@@ -45,6 +45,9 @@ func TestLiveViews(t *testing.T) {
 	s.run("filters", func(t *testing.T) { checkFilters(t, s) })
 	s.run("drivers", func(t *testing.T) { checkDrivers(t, s) })
 	s.run("psql", func(t *testing.T) { checkPsql(t, s) })
+	s.run("questions", func(t *testing.T) { checkQuestions(t, s) })
+	s.run("leaks", func(t *testing.T) { checkLeaks(t, s) })
+	s.run("doings", func(t *testing.T) { checkDoings(t, s) })
 	s.run("afterwards", func(t *testing.T) { checkAfterwards(t, s) })
 }
 

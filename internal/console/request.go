@@ -131,6 +131,10 @@ func (r *request) notice(e *Error) { r.session.tell("NOTICE", e) }
 
 // tell sends a notice or warning, unless the client has asked for errors only.
 func (s *session) tell(severity string, e *Error) {
+	if s.heard != nil {
+		s.heard(e)
+		return
+	}
 	switch s.settings.value("client_min_messages") {
 	case "error":
 		return

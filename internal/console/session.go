@@ -38,6 +38,8 @@ type session struct {
 	portals  map[string]*portal
 	texts    int  // bytes of what is prepared
 	skipping bool // after an error in the extended protocol, until Sync
+
+	heard func(notice *Error) // takes notices where there is no conversation, see Run; else nil
 }
 
 func newSession(c *Console, a *frontend.Admin) *session {

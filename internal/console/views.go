@@ -9,6 +9,8 @@ import (
 	"pooler/backend"
 	"pooler/config"
 	"pooler/frontend"
+	"pooler/internal/journal"
+	"pooler/internal/monitor"
 	"pooler/pool"
 )
 
@@ -41,9 +43,21 @@ type Snapshots struct {
 	Orders  func(database string) pool.Orders // in force for a database; "": for all
 	Ordered func() map[string]pool.Orders     // for databases by their own names
 
+	Events         func() []journal.Event // oldest first, as is the next
+	Establishments func() []journal.Establishment
+	Monitor        Monitor // nil: there is none, because it is not wanted
+
 	// Nil where they are not known: what is left out shows as NULL, or not at all.
 	ServerPrepared func(context.Context) map[backend.ConnID]int // prepared statements
 	Proofs         func() (limit, running, waiting int)         // clients' proofs of identity
+}
+
+// Monitor is a monitor.Monitor.
+type Monitor interface {
+	Culprits(by monitor.Rank) []monitor.Culprit
+	Leaks() []monitor.Leak
+	Sources(r monitor.Range) monitor.Chart
+	Pools(r monitor.Range) monitor.Chart
 }
 
 // SnapshotsOf takes them of the running pooler.
@@ -53,6 +67,7 @@ func SnapshotsOf(srv *frontend.Server, pools *pool.Manager, version string) Snap
 		Config: srv.Config, Stat: srv.Stat, Clients: srv.ClientsThat, Consoles: srv.ConsoleClients, Waiting: srv.Waiting,
 		Sources: srv.Sources, Databases: srv.Databases, Histograms: srv.Histograms, Statements: srv.Statements,
 		Prepared: srv.PreparedStatements, Alarms: srv.Alarms, Reaper: srv.ReaperRuns,
+		Events: srv.Journal().Events, Establishments: srv.Journal().Establishments,
 		Suspended: srv.Suspended, Accepting: srv.Accepting,
 		Servers: pools.Servers, Pools: pools.Stats, Logins: pools.Logins, Orders: pools.Orders, Ordered: pools.Ordered,
 		ServerPrepared: func(ctx context.Context) map[backend.ConnID]int {
@@ -67,6 +82,7 @@ func Views(src Snapshots) []View {
 	var all []View
 	for _, some := range [][]definition{
 		socketViews(), poolViews(), peopleViews(), statsViews(), programViews(), drcpViews(), holdingViews(), activityViews(),
+		journalViews(), monitorViews(),
 	} {
 		for _, view := range some {
 			all = append(all, view(&src))

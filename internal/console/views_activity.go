@@ -41,8 +41,12 @@ func sourceAttrs() []attr[*sourceRow] {
 		{"queries", Int8, func(s *sourceRow) any { return s.Queries }},
 		{"transactions", Int8, func(s *sourceRow) any { return s.Transactions }},
 		{"logins", Int8, func(s *sourceRow) any { return s.Logins }},
+		{"refused", Int8, func(s *sourceRow) any { return s.Refused }},
+		{"disconnects", Int8, func(s *sourceRow) any { return s.Ends }},
+		{"reuses", Int8, func(s *sourceRow) any { return s.Reuses }},
 		{"received", Int8, func(s *sourceRow) any { return s.Received }},
 		{"sent", Int8, func(s *sourceRow) any { return s.Sent }},
+		{"last_statement", Text, func(s *sourceRow) any { return some(s.LastStatement) }},
 	}
 }
 

@@ -112,7 +112,9 @@ func TestViewsAreNamedAndExplained(t *testing.T) {
 			columns[c.Name] = true
 		}
 	}
-	for _, name := range []string{"pins", "waiting", "sources", "leaks", "reaper", "alarms", "statements", "prepared", "histograms", "histogram_buckets"} {
+	for _, name := range []string{"pins", "waiting", "sources", "leaks", "reaper", "alarms", "statements", "prepared", "histograms", "histogram_buckets",
+		"culprits", "events", "establishments", "establishment_rates", "history", "history_day", "pool_history", "pool_history_day",
+	} {
 		if !seen[name] {
 			t.Errorf("there is no view %s", name)
 		}

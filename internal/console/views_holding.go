@@ -3,7 +3,6 @@ package console
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -147,94 +146,9 @@ func waiterRows(_ context.Context, src *Snapshots) []waiterRow {
 	return rows
 }
 
-// From when on a client that does nothing is suspected of having been forgotten. Each is far beyond what a pool of
-// connections or a person at a terminal does in the course of work, and far below the hours after which it is noticed by
-// chance. An open transaction is the worst: it holds locks, and keeps VACUUM from removing rows. A pinned server session is
-// one less for others. A client that holds nothing costs a descriptor, and connections are commonly kept for half an hour.
-const (
-	leakInTransaction = 60 * time.Second
-	leakPinned        = 300 * time.Second
-	leakIdle          = 3600 * time.Second
-)
-
-// mayLeak chooses the clients that suspect is to look at.
-func mayLeak(g frontend.Glance) bool {
-	return g.Holds && g.Still >= min(leakInTransaction, leakPinned) || g.Still >= leakIdle
-}
-
-// leakRow is a client that holds something for suspiciously long.
-type leakRow struct {
-	*frontend.ClientInfo
-	kind string
-	long time.Duration
-	now  time.Time
-	why  string
-}
-
-func leakAttrs() []attr[leakRow] {
-	return []attr[leakRow]{
-		{"kind", Text, func(l leakRow) any { return l.kind }},
-		{"idle_seconds", Float8, func(l leakRow) any { return inSeconds(l.long) }},
-		{"since", Timestamp, func(l leakRow) any { return l.Since }},
-		{"client", Text, func(l leakRow) any { return clientPtr(l.ID) }},
-		{"addr", Text, func(l leakRow) any { return pgbAddr(l.Remote) }},
-		{"port", Int4, func(l leakRow) any { return some(int(l.Remote.Port())) }},
-		{"pid", Int4, func(l leakRow) any { return some(l.PeerPID) }},
-		{"application", Text, func(l leakRow) any { return l.Application }},
-		{"user", Text, func(l leakRow) any { return l.User }},
-		{"database", Text, func(l leakRow) any { return l.Database }},
-		{"class", Text, func(l leakRow) any { return some(l.Class) }},
-		{"statement", Text, func(l leakRow) any { return some(l.Statement) }},
-		{"pin_reason", Text, func(l leakRow) any { return some(l.Pinned) }},
-		{"transaction_seconds", Float8, func(l leakRow) any { return secondsSince(l.now, l.Transaction) }},
-		{"connected_seconds", Float8, func(l leakRow) any { return secondsSince(l.now, l.Connected) }},
-		{"transactions", Int8, func(l leakRow) any { return l.Transactions }},
-		{"server_pid", Int4, func(l leakRow) any { return some(int32(l.ServerPID)) }},
-		{"why", Text, func(l leakRow) any { return l.why }},
-		{"id", Int8, func(l leakRow) any { return l.ID }},
-	}
-}
-
-// suspect tells whether c holds something for suspiciously long.
-func suspect(c *frontend.ClientInfo, now time.Time) (leakRow, bool) {
-	l := leakRow{ClientInfo: c, now: now, long: ago(now, c.Since)}
-	rounded := l.long.Truncate(time.Second)
-	switch {
-	case c.State == "idle_in_transaction" && l.long >= leakInTransaction:
-		l.kind = "idle_in_transaction"
-		l.why = fmt.Sprintf("has a transaction open and has said nothing for %s: it keeps its locks and a server session, and VACUUM cannot clean up behind it", rounded)
-	case c.State == "idle_keeping_session" && c.Pinned != "" && l.long >= leakPinned:
-		l.kind = "pinned"
-		l.why = fmt.Sprintf("keeps a server session because of %s and has not used it for %s", c.Pinned, rounded)
-	case c.State == "idle" && l.long >= leakIdle:
-		l.kind = "idle"
-		l.why = fmt.Sprintf("has been idle for %s: a connection that was forgotten, or a pool of connections that is larger than needed", rounded)
-		if c.Transactions == 0 {
-			l.why = fmt.Sprintf("has connected and asked nothing for %s", rounded)
-		}
-	default:
-		return l, false
-	}
-	return l, true
-}
-
-// leakRows is the suspects, those of longest first.
-func leakRows(_ context.Context, src *Snapshots) []leakRow {
-	now, clients := src.Now(), src.Clients(mayLeak)
-	var rows []leakRow
-	for i := range clients {
-		if l, suspected := suspect(&clients[i], now); suspected {
-			rows = append(rows, l)
-		}
-	}
-	slices.SortFunc(rows, func(a, b leakRow) int { return cmp.Or(cmp.Compare(b.long, a.long), cmp.Compare(a.ID, b.ID)) })
-	return rows
-}
-
 func holdingViews() []definition {
 	return []definition{
 		define("pins", "clients whose server session cannot leave them, why, and whom that keeps waiting", pinAttrs(), pinRows),
 		define("waiting", "clients that wait for a server session, why, and who has held one for longest", waiterAttrs(), waiterRows),
-		define("leaks", "clients that hold something for suspiciously long", leakAttrs(), leakRows),
 	}
 }

@@ -2,7 +2,6 @@ package console
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -110,49 +109,12 @@ func TestWaiting(t *testing.T) {
 	wantRow(t, rows[1], "client", "c8", "application", nil, "position", 2, "holder", "c4") // it has left between two snapshots
 }
 
-func TestLeaks(t *testing.T) {
-	rows := shown(t, fakeSnapshots(), "leaks")
-	var got []string
-	for _, row := range rows {
-		got = append(got, row["client"].(string)+" "+row["kind"].(string))
-	}
-	if want := []string{"c6 idle", "c4 pinned", "c5 idle_in_transaction"}; !slices.Equal(got, want) {
-		t.Fatalf("leaks %q, want %q", got, want)
-	}
-	wantRow(t, rows[0], "idle_seconds", 7200, "since", before(2*time.Hour), "why", "has connected and asked nothing for 2h0m0s")
-	wantRow(t, rows[2], "addr", "unix", "port", nil, "pid", 999, "class", "etl", "statement", "select $1", "transaction_seconds", 65)
-	if why := rows[1]["why"].(string); !strings.Contains(why, "because of listen") || !strings.Contains(why, "6m40s") {
-		t.Errorf("why = %q", why)
-	}
-}
-
-func TestSuspicionBeginsAtItsThreshold(t *testing.T) {
-	for _, tt := range []struct {
-		c    frontend.ClientInfo
-		from time.Duration
-	}{
-		{frontend.ClientInfo{State: "idle_in_transaction"}, leakInTransaction},
-		{frontend.ClientInfo{State: "idle_keeping_session", Pinned: "listen"}, leakPinned},
-		{frontend.ClientInfo{State: "idle"}, leakIdle},
-		{frontend.ClientInfo{State: "idle_keeping_session"}, 0}, // it has asked for a session of its own
-		{frontend.ClientInfo{State: "active"}, 0},
-		{frontend.ClientInfo{State: "waiting"}, 0},
-	} {
-		for _, long := range []time.Duration{tt.from - time.Millisecond, tt.from, 24 * time.Hour} {
-			tt.c.Since = before(long)
-			if _, got := suspect(&tt.c, testNow); got != (tt.from > 0 && long >= tt.from) {
-				t.Errorf("%s for %s: suspected %t", tt.c.State, long, got)
-			}
-		}
-	}
-}
-
 func TestSources(t *testing.T) {
 	rows := shown(t, fakeSnapshots(), "sources")
 	if len(rows) != 3 || rows[0]["application"] != "shop" || rows[1]["addr"] != "unix" || rows[2]["application"] != "cron" {
 		t.Fatalf("want those with most connections first: %v", rows)
 	}
-	wantRow(t, rows[0], "connections", 12, "pinned", 2, "connects_per_minute", 3, "server_seconds", 90, "oldest_seconds", 3600, "queries", 70, "logins", 40)
+	wantRow(t, rows[0], "connections", 12, "pinned", 2, "connects_per_minute", 3, "server_seconds", 90, "oldest_seconds", 3600, "queries", 70, "logins", 40, "refused", 5, "reuses", 30, "last_statement", "select $1")
 	wantRow(t, rows[2], "connections", 0, "oldest", nil, "oldest_seconds", nil)
 }
 

@@ -105,6 +105,10 @@ func clientAttrs() []attr[*socket] {
 		{"transactions", Int8, func(s *socket) any { return s.client.Transactions }},
 		{"settings", Int4, func(s *socket) any { return s.client.SettingsHeld }},
 		{"statement", Text, func(s *socket) any { return some(s.client.Statement) }},
+		{"last_statement", Text, func(s *socket) any { return some(s.client.LastStatement) }},
+		{"first_statement", Text, func(s *socket) any { return some(s.client.FirstStatement) }},
+		{"comment", Text, func(s *socket) any { return some(s.client.Comment) }},
+		{"statements", Int8, func(s *socket) any { return s.client.Statements }},
 	}
 }
 

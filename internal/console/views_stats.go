@@ -152,7 +152,8 @@ type sumRow struct {
 // together is what a and b have done.
 func together(a, b frontend.Traffic) frontend.Traffic {
 	return frontend.Traffic{
-		Logins: a.Logins + b.Logins, Ends: a.Ends + b.Ends, Assignments: a.Assignments + b.Assignments,
+		Logins: a.Logins + b.Logins, Ends: a.Ends + b.Ends, Refused: a.Refused + b.Refused,
+		Assignments: a.Assignments + b.Assignments, Reuses: a.Reuses + b.Reuses,
 		Transactions: a.Transactions + b.Transactions, Queries: a.Queries + b.Queries,
 		Received: a.Received + b.Received, Sent: a.Sent + b.Sent,
 		ClientParses: a.ClientParses + b.ClientParses, ServerParses: a.ServerParses + b.ServerParses, Binds: a.Binds + b.Binds,

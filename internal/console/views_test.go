@@ -160,7 +160,8 @@ func fakeSnapshots() Snapshots {
 				{Source: frontend.Source{Address: "unix", User: "bob", Database: "batch", Clients: 1}, Class: "etl", InTransaction: 1, Holding: 1, Oldest: before(70 * time.Second)},
 				{
 					Source: frontend.Source{Address: "192.0.2.1", Application: "shop", User: "alice", Database: "app", Clients: 12}, Class: "web", Pinned: 2, LastMinute: 3,
-					Oldest: before(time.Hour), Traffic: frontend.Traffic{Logins: 40, ServerTime: 90 * time.Second, Queries: 70},
+					Oldest: before(time.Hour), LastStatement: "select $1",
+					Traffic: frontend.Traffic{Logins: 40, Refused: 5, Reuses: 30, ServerTime: 90 * time.Second, Queries: 70},
 				},
 				{
 					Source: frontend.Source{Address: "192.0.2.2", Application: "cron", User: "alice", Database: "app"}, Class: "web",
@@ -204,6 +205,7 @@ func fakeSnapshots() Snapshots {
 		Alarms: func() []frontend.Alarm {
 			return []frontend.Alarm{{Time: testNow, Limit: "max_client_conn", Of: "all clients", Used: 80, Max: 100, Percent: 80, Sources: []frontend.Source{{Address: "192.0.2.1", Clients: 70}}}}
 		},
+		Events: fakeEvents, Establishments: fakeEstablishments, Monitor: fakeMonitor{},
 		Reaper: func() []frontend.ReaperRun {
 			return []frontend.ReaperRun{{Time: testNow, Of: "clients", Threshold: 10, Target: 8, Before: 12, After: 8, Closed: 4, Victims: "unix ×4"}}
 		},
