@@ -32,6 +32,8 @@ test: ## install what is missing and run all tests with the race detector
 	@scripts/install-pgbouncer.sh
 	@scripts/install-pgbouncer-exporter.sh
 	@scripts/install-iproute.sh
+	@scripts/install-promtool.sh $(TOOLS)
+	@scripts/install-chromium.sh
 	@CGO_ENABLED=1 go test -race -p 1 -timeout 10m $(TESTFLAGS) ./...
 
 lint: ## check format and code: go vet, golangci-lint

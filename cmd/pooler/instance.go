@@ -17,6 +17,7 @@ import (
 	"pooler/config"
 	"pooler/frontend"
 	"pooler/internal/console"
+	"pooler/internal/journal"
 	"pooler/internal/loop"
 	"pooler/internal/monitor"
 	"pooler/internal/web"
@@ -29,7 +30,8 @@ type instance struct {
 	loops []*loop.Loop
 	pools *pool.Manager
 	front *frontend.Server
-	web   *web.Server // nil without http_listen
+	seen  *monitor.Monitor // nil with monitor = false
+	web   *web.Server      // nil without http_listen
 
 	trimming sync.WaitGroup
 	stopping chan struct{}
@@ -58,24 +60,48 @@ func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
 	if in.front, err = frontend.New(cfg, in.pools, in.loops, log); err != nil {
 		return nil, err
 	}
+	kept := journal.New()
+	in.pools.SetJournal(kept)
+	in.front.SetJournal(kept)
+	shown := console.SnapshotsOf(in.front, in.pools, versionText())
+	shown.Loops, shown.Proofs = len(in.loops), in.front.Proofs
+	if cfg.Monitor {
+		in.seen = monitor.New(monitor.Snapshots{
+			Sources: in.front.Sources, Pools: in.pools.Stats, Suspects: in.front.Suspects, Config: in.front.Config, Now: time.Now,
+		}, monitor.Options{HistoryFile: cfg.HistoryFile}, log)
+		shown.Monitor = in.seen
+	}
+	admin := console.New(versionText(), console.Views(shown), console.NewActions(in.pools, in.front, ctl), log)
+	in.front.SetConsole(admin)
 	if cfg.HTTPListen != "" {
-		registry, err := monitor.NewRegistry(in.front, in.pools, in.loops)
-		if err != nil {
-			return nil, err
-		}
-		if in.web, err = web.Listen(cfg.HTTPListen, registry, in.front.Accepting, log); err != nil {
+		if err = in.serveHTTP(cfg.HTTPListen, admin, shown); err != nil {
 			return nil, err
 		}
 	}
-	shown := console.SnapshotsOf(in.front, in.pools, versionText())
-	shown.Loops, shown.Proofs = len(in.loops), in.front.Proofs
-	in.front.SetConsole(console.New(versionText(), console.Views(shown), console.NewActions(in.pools, in.front, ctl), log))
 	ctl.run(in.front.Configure)
 	if err = in.front.Listen(); err != nil {
 		return nil, err
 	}
+	if in.seen != nil {
+		in.seen.Start()
+	}
 	in.trimming.Go(in.trim)
 	return in, nil
+}
+
+// serveHTTP serves metrics, health and the dashboard.
+func (in *instance) serveHTTP(addr string, admin *console.Console, shown console.Snapshots) error {
+	extras := monitor.Extras{Version: versionText(), Events: in.front.Journal().Counts}
+	dashboard := &web.Dashboard{Console: admin, Door: in.front, Snapshots: shown}
+	if in.seen != nil {
+		extras.Leaks, dashboard.Monitor = in.seen.LeakStat, in.seen
+	}
+	registry, err := monitor.NewRegistry(in.front, in.pools, in.loops, extras)
+	if err != nil {
+		return err
+	}
+	in.web, err = web.Listen(web.Options{Addr: addr, Registry: registry, Ready: in.front.Accepting, Log: in.log, Dashboard: dashboard})
+	return err
 }
 
 // addresses is where clients can connect.
@@ -87,6 +113,9 @@ func (in *instance) stop(wait time.Duration) {
 	defer cancel()
 	close(in.stopping)
 	in.trimming.Wait()
+	if in.seen != nil {
+		in.seen.Close()
+	}
 	if in.front != nil {
 		if broken := in.front.Shutdown(ctx); broken > 0 {
 			in.log.WarnContext(ctx, "clients were broken off in their transactions", "clients", broken)
@@ -95,11 +124,11 @@ func (in *instance) stop(wait time.Duration) {
 	if in.pools != nil {
 		in.pools.Close()
 	}
+	if in.web != nil {
+		in.web.Close() // before the loops, which its snapshots ask
+	}
 	for _, l := range in.loops {
 		l.Stop()
-	}
-	if in.web != nil {
-		in.web.Close()
 	}
 }
 

@@ -22,7 +22,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	registry.MustRegister(answer)
 	var ready atomic.Bool
 	ready.Store(true)
-	s, err := Listen("127.0.0.1:0", registry, ready.Load, slog.New(slog.DiscardHandler))
+	s, err := Listen(Options{Addr: "127.0.0.1:0", Registry: registry, Ready: ready.Load, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +59,14 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 }
 
 func TestAnAddressInUseIsSaid(t *testing.T) {
-	first, err := Listen("127.0.0.1:0", prometheus.NewRegistry(), func() bool { return true }, slog.New(slog.DiscardHandler))
+	o := Options{Addr: "127.0.0.1:0", Registry: prometheus.NewRegistry(), Ready: func() bool { return true }, Log: slog.New(slog.DiscardHandler)}
+	first, err := Listen(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	_, err = Listen(first.Addr().String(), prometheus.NewRegistry(), func() bool { return true }, slog.New(slog.DiscardHandler))
+	o.Addr = first.Addr().String()
+	_, err = Listen(o)
 	if err == nil || !strings.Contains(err.Error(), "http_listen") {
 		t.Errorf("got %v", err)
 	}

@@ -1,0 +1,9 @@
+package tracing
+
+import (
+	"testing"
+
+	"pooler/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -1,0 +1,271 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pooler/frontend"
+)
+
+func TestWhoMayLogIn(t *testing.T) {
+	for _, c := range []struct {
+		name, config, user, password string
+		status                       int
+		right                        string
+	}{
+		{"trust, admin", withTrust, "root", "", 200, "admin"},
+		{"trust, stats, any password", withTrust, "looker", "whatever", 200, "stats"},
+		{"trust, neither", withTrust, "stranger", "", 403, ""},
+		{"scram, of a SCRAM secret", withSCRAM, "scram", secret, 200, "admin"},
+		{"scram, of a clear secret", withSCRAM, "clear", secret, 200, "admin"},
+		{"scram, stats", withSCRAM, "looker", secret, 200, "stats"},
+		{"scram, wrong", withSCRAM, "scram", "wrong", 401, ""},
+		{"scram, empty", withSCRAM, "scram", "", 401, ""},
+		{"scram, nobody", withSCRAM, "nobody", secret + "x", 401, ""},
+		{"scram, proven but neither", withSCRAM, "stranger", secret, 403, ""},
+		{"scram, neither and wrong", withSCRAM, "stranger", "wrong", 401, ""},
+		{"md5, of a hash", strings.ReplaceAll(withSCRAM, "scram-sha-256", "md5") + "\n[users.x]", "hashed", secret, 403, ""},
+		{"md5, of a SCRAM secret", strings.Replace(withSCRAM, "scram-sha-256", "md5", 1), "scram", secret, 200, "admin"},
+		{"password, of a clear secret", strings.Replace(withSCRAM, "scram-sha-256", "password", 1), "clear", secret, 200, "admin"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := openSite(t, c.config)
+			got := s.send("/api/login", fmt.Sprintf(`{"user":%q,"password":%q}`, c.user, c.password))
+			if got.status != c.status {
+				t.Fatalf("status %d, want %d: %s", got.status, c.status, got.body)
+			}
+			cookie := got.header.Get("Set-Cookie")
+			if c.status != http.StatusOK {
+				if cookie != "" || got.json(t)["error"] == "" || !strings.Contains(s.log.String(), `msg="dashboard login refused" user=`+c.user) {
+					t.Errorf("got %s, cookie %q", got.body, cookie)
+				}
+				return
+			}
+			if want := fmt.Sprintf(`{"right":%q,"user":%q}`+"\n", c.right, c.user); got.body != want {
+				t.Errorf("got %s, want %s", got.body, want)
+			}
+			if !strings.Contains(cookie, "; HttpOnly; SameSite=Strict") {
+				t.Errorf("cookie %q", cookie)
+			}
+			if !strings.Contains(s.log.String(), `msg="dashboard login" user=`+c.user+" remote=127.0.0.1:") {
+				t.Error("no log line")
+			}
+		})
+	}
+}
+
+func TestWrongUserAndWrongPasswordLookTheSame(t *testing.T) {
+	s := openSite(t, withSCRAM)
+	var first string
+	for _, body := range []string{
+		`{"user":"nobody","password":"x"}`, `{"user":"scram","password":"x"}`, `{"user":"clear","password":"x"}`,
+		`{"user":"hashed","password":"x"}`, `{"user":"stranger","password":"x"}`, `{"user":"","password":""}`,
+	} {
+		got := s.send("/api/login", body)
+		if first == "" {
+			first = got.body
+		}
+		if got.status != http.StatusUnauthorized || got.body != first {
+			t.Errorf("%s: %d %s, want %s", body, got.status, got.body, first)
+		}
+	}
+}
+
+func TestASessionLivesUntilItsUserLogsOut(t *testing.T) {
+	s := openSite(t, withSCRAM)
+	session := s.login("scram", secret)
+	if got := s.send("/api/me", "", session); got.status != http.StatusOK || got.json(t)["right"] != "admin" {
+		t.Errorf("me: %d %s", got.status, got.body)
+	}
+	if got := s.send("/api/logout", "{}", session); got.status != http.StatusOK || !strings.Contains(got.header.Get("Set-Cookie"), "Max-Age=0") {
+		t.Errorf("logout: %d %v", got.status, got.header)
+	}
+	for _, with := range []func(*http.Request){session, header("Cookie", "pooler_1=x"), header("X", "y")} {
+		if got := s.send("/api/me", "", with); got.status != http.StatusUnauthorized {
+			t.Errorf("me: %d %s", got.status, got.body)
+		}
+	}
+}
+
+func TestAReloadTakesARightFromThoseWhoAreLoggedIn(t *testing.T) {
+	s := openSite(t, withSCRAM)
+	session, curl := s.login("scram", secret), basic("scram", secret)
+	kill := `{"command":"KILL_CLIENT 7"}`
+	for _, with := range []func(*http.Request){session, curl} {
+		if got := s.send("/api/do", kill, with); got.status != http.StatusBadRequest {
+			t.Fatalf("as admin: %d %s", got.status, got.body)
+		}
+	}
+	s.reload(strings.ReplaceAll(withSCRAM, "'looker'", "'scram'") + "")
+	s.reload("auth_type = 'scram-sha-256'\nauth_file = '@users'\nstats_users = ['scram']\n")
+	for _, with := range []func(*http.Request){session, curl} {
+		if got := s.send("/api/me", "", with); got.json(t)["right"] != "stats" {
+			t.Errorf("me: %d %s", got.status, got.body)
+		}
+		if got := s.send("/api/do", kill, with); got.status != http.StatusForbidden {
+			t.Errorf("as stats: %d %s", got.status, got.body)
+		}
+	}
+	s.reload("auth_type = 'scram-sha-256'\nauth_file = '@users'\n")
+	if got := s.send("/api/me", "", session); got.status != http.StatusUnauthorized {
+		t.Errorf("a session without a right: %d %s", got.status, got.body)
+	}
+	if got := s.send("/api/me", "", curl); got.status != http.StatusForbidden {
+		t.Errorf("a password without a right: %d %s", got.status, got.body)
+	}
+}
+
+// countingDoor counts how often a password is checked.
+type countingDoor struct {
+	Door
+	asked atomic.Int32
+}
+
+func (d *countingDoor) VerifyPassword(ctx context.Context, user, password string) (*frontend.Pass, error) {
+	d.asked.Add(1)
+	return d.Door.VerifyPassword(ctx, user, password)
+}
+
+// clock is a time that the test sets.
+type clock struct{ at atomic.Pointer[time.Time] }
+
+func newClock() *clock {
+	c := &clock{}
+	c.at.Store(new(time.Now()))
+	return c
+}
+
+func (c *clock) now() time.Time          { return *c.at.Load() }
+func (c *clock) advance(d time.Duration) { c.at.Store(new(c.now().Add(d))) }
+
+func TestBasicIsCheckedOnceAMinute(t *testing.T) {
+	door, time := &countingDoor{}, newClock()
+	s := openSite(t, withSCRAM, func(o *Options) {
+		door.Door = o.Dashboard.Door
+		o.Dashboard.Door, o.Dashboard.Snapshots.Now = door, time.now
+	})
+	ask := func(want int32, status int, with func(*http.Request)) {
+		t.Helper()
+		if got := s.send("/api/me", "", with); got.status != status || door.asked.Load() != want {
+			t.Errorf("%d %s, checked %d times; want %d, %d", got.status, got.body, door.asked.Load(), status, want)
+		}
+	}
+	ask(1, 200, basic("scram", secret))
+	ask(1, 200, basic("scram", secret))
+	ask(2, 401, basic("scram", secret+"x"))
+	ask(3, 401, basic("scram", secret+"x")) // what is wrong is not remembered
+	time.advance(verifiedLife + 1)
+	ask(4, 200, basic("scram", secret))
+	s.reload("auth_type = 'scram-sha-256'\nauth_file = '@users'\nstats_users = ['looker']\n")
+	ask(5, 403, basic("scram", secret))
+}
+
+func TestProgramsAreToldToSendAPasswordAndBrowsersAreNot(t *testing.T) {
+	s := openSite(t, withSCRAM)
+	if got := s.send("/api/me", ""); !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Basic ") {
+		t.Errorf("a program: %v", got.header)
+	}
+	if got := s.send("/api/me", "", header("User-Agent", "Mozilla/5.0 (X11)")); got.header.Get("WWW-Authenticate") != "" {
+		t.Errorf("a browser: %v", got.header)
+	}
+}
+
+func TestAfterTooManyFailuresNobodyLogsInForAWhile(t *testing.T) {
+	time := newClock()
+	s := openSite(t, withSCRAM, func(o *Options) { o.Dashboard.Snapshots.Now = time.now })
+	session, curl := s.login("scram", secret), basic("looker", secret)
+	if got := s.send("/api/me", "", curl); got.status != http.StatusOK {
+		t.Fatalf("basic: %d", got.status)
+	}
+	for i := range failuresAllowed {
+		with, path, body := header("X", "y"), "/api/login", `{"user":"scram","password":"guess"}`
+		if i%2 == 0 {
+			with, path, body = basic("scram", "guess"), "/api/me", ""
+		}
+		if got := s.send(path, body, with); got.status != http.StatusUnauthorized {
+			t.Fatalf("failure %d: %d", i, got.status)
+		}
+	}
+	right := fmt.Sprintf(`{"user":"scram","password":%q}`, secret)
+	if got := s.send("/api/login", right); got.status != http.StatusTooManyRequests || got.header.Get("Retry-After") != "60" {
+		t.Errorf("after %d failures: %d %v", failuresAllowed, got.status, got.header)
+	}
+	for _, with := range []func(*http.Request){session, curl} { // who is in stays in
+		if got := s.send("/api/me", "", with); got.status != http.StatusOK {
+			t.Errorf("who is in: %d %s", got.status, got.body)
+		}
+	}
+	time.advance(failuresWithin)
+	if got := s.send("/api/login", right); got.status != http.StatusOK {
+		t.Errorf("a minute later: %d", got.status)
+	}
+}
+
+func TestTheThrottle(t *testing.T) {
+	var th throttle
+	now := time.Now()
+	here := netip.MustParseAddr("192.0.2.1")
+	for range 3 * failuresAllowed { // logins that succeed do not count
+		if th.begin(here, now) != 0 {
+			t.Fatal("put off")
+		}
+		th.succeed(here)
+	}
+	if len(th.from) != 0 {
+		t.Errorf("%d are kept", len(th.from))
+	}
+	for range failuresAllowed { // those under way do
+		th.begin(here, now)
+	}
+	if wait := th.begin(here, now.Add(time.Second)); wait != failuresWithin-time.Second {
+		t.Errorf("wait %s", wait)
+	}
+	if th.begin(netip.MustParseAddr("192.0.2.2"), now) != 0 {
+		t.Error("another address is put off")
+	}
+	for i := range failuresAllowed { // a host has all addresses of a /64
+		th.begin(netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i)), now)
+	}
+	if th.begin(netip.MustParseAddr("2001:db8::ffff"), now) == 0 {
+		t.Error("another address of the same network is not put off")
+	}
+	for i := range 3 * maxThrottled {
+		th.begin(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now.Add(time.Duration(i)))
+	}
+	if len(th.from) > maxThrottled {
+		t.Errorf("%d are kept", len(th.from))
+	}
+}
+
+func TestSessionsAreBoundedAndEndWhenNobodyUsesThem(t *testing.T) {
+	s, now := newSessions(), time.Now()
+	pass := &frontend.Pass{User: "anna"}
+	first := s.add(pass, now)
+	var last string
+	for i := range maxSessions + 10 {
+		now = now.Add(time.Second)
+		if s.find(first, now) != pass {
+			t.Fatalf("the session that is used was dropped after %d", i)
+		}
+		last = s.add(pass, now)
+	}
+	if len(s.all) != maxSessions || s.find(last, now) != pass {
+		t.Errorf("%d sessions", len(s.all))
+	}
+	if len(last) < 43 || last == first {
+		t.Errorf("token %q", last)
+	}
+	now = now.Add(sessionIdle - time.Second)
+	if s.find(first, now) == nil {
+		t.Error("ended too early")
+	}
+	if s.find(last, now.Add(2*time.Second)) != nil || s.find("", now) != nil {
+		t.Error("not ended")
+	}
+}

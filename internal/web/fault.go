@@ -1,0 +1,108 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"pooler/frontend"
+	"pooler/internal/console"
+)
+
+// fault is an error as the client is told.
+type fault struct {
+	status int
+	after  time.Duration // when to try again; 0: it is not said
+
+	Message  string `json:"error"`
+	Detail   string `json:"detail,omitempty"`
+	Hint     string `json:"hint,omitempty"`
+	SQLState string `json:"sqlstate,omitempty"`
+	Part     string `json:"part,omitempty"`     // the parameter of the request that is at fault
+	Position int    `json:"position,omitempty"` // in that, in characters from 1
+}
+
+func (f *fault) Error() string { return f.Message }
+
+func faultOf(status int, message, hint string) *fault {
+	return &fault{status: status, Message: message, Hint: hint}
+}
+
+func badRequest(format string, args ...any) *fault {
+	return &fault{status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
+}
+
+// in says which parameter is at fault.
+func (f *fault) in(part string) *fault {
+	f.Part = part
+	return f
+}
+
+// statuses of the SQLSTATEs that are not simply 400.
+var statuses = map[string]int{
+	"42501": http.StatusForbidden,
+	"42P01": http.StatusNotFound,
+	"57P01": http.StatusServiceUnavailable,
+	"XX000": http.StatusInternalServerError,
+}
+
+// toFault is what err is told as.
+func toFault(err error) *fault {
+	var own *fault
+	var told *console.Error
+	var refusal *frontend.Refusal
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &told):
+		return &fault{
+			status:  cmp.Or(statuses[told.Code], http.StatusBadRequest),
+			Message: told.Message, Detail: told.Detail, Hint: told.Hint, SQLState: told.Code, Position: told.Position,
+		}
+	case errors.As(err, &refusal):
+		return &fault{status: cmp.Or(statuses[refusal.Code], http.StatusBadRequest), Message: refusal.Message, Hint: refusal.Hint, SQLState: refusal.Code}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return faultOf(http.StatusServiceUnavailable, "that took too long", "")
+	}
+	return faultOf(http.StatusInternalServerError, "internal error", "The pooler's log says more.")
+}
+
+// fail tells the client. What has begun to be sent cannot be taken back; such an answer is broken off by its handler.
+func fail(w http.ResponseWriter, err error) {
+	f := toFault(err)
+	if f.after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(max(time.Second, f.after.Round(time.Second)).Seconds())))
+	}
+	body, err := json.Marshal(f)
+	if err != nil {
+		body = []byte(`{"error":"internal error"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(f.status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// contained has a panic end one request only, and has it logged.
+func contained(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(v)
+			}
+			log.ErrorContext(r.Context(), "bug: the dashboard panicked; please report this", "path", r.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			fail(w, errors.New("panic"))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,104 @@
+package web
+
+import (
+	"cmp"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"pooler/config"
+)
+
+// The headers of every answer. Nothing is loaded from elsewhere, and no script stands in the page itself.
+var securityHeaders = map[string]string{
+	"Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+	"X-Content-Type-Options":  "nosniff",
+	"Referrer-Policy":         "no-referrer",
+	"X-Frame-Options":         "DENY",
+
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+}
+
+// guarded refuses what a page of somebody else's may have made a browser send.
+func (a *api) guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range securityHeaders {
+			w.Header().Set(name, value)
+		}
+		if err := cmp.Or(a.checkHost(r), checkPost(r)); err != nil {
+			fail(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkHost: where no password is asked for, a name that somebody else has in DNS must not lead here, or his page could
+// act as one of ours.
+func (a *api) checkHost(r *http.Request) *fault {
+	if a.Snapshots.Config().AuthType != config.AuthTrust || isOwnHost(hostOf(r.Host), a.listens, localAddress(r)) {
+		return nil
+	}
+	return faultOf(http.StatusForbidden, "this host name is not served while auth_type is trust",
+		"Use localhost or the address in http_listen, or have the pooler ask for passwords.")
+}
+
+// isOwnHost: listens is the host of http_listen, local the address at which the request has come in.
+func isOwnHost(host, listens string, local netip.Addr) bool {
+	if host == "" {
+		return false
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		addr = addr.Unmap()
+		return addr.IsLoopback() || addr == local || host == listens
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || strings.EqualFold(host, listens)
+}
+
+// hostOf is the host of host:port or host, without brackets and in lower case.
+func hostOf(hostPort string) string {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(hostPort, "["), "]")
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+func localAddress(r *http.Request) netip.Addr {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// checkPost: forms and scripts of other sites can neither set a header nor send JSON without being asked first, which is
+// never answered.
+func checkPost(r *http.Request) *fault {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	if r.Header.Get("X-Pooler") != "1" {
+		return faultOf(http.StatusForbidden, "the header X-Pooler: 1 is missing", "It shows that the request comes from no other site's page.")
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return faultOf(http.StatusUnsupportedMediaType, "the content type must be application/json", "")
+	}
+	if origin := r.Header.Get("Origin"); origin != "" && !sameHost(origin, r.Host) {
+		return faultOf(http.StatusForbidden, "the request comes from another site", "A proxy in front of the pooler must pass the Host header on.")
+	}
+	return nil
+}
+
+// sameHost tells whether origin, a scheme with host and port, is the site that the Host header names.
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return port != "" && strings.EqualFold(strings.TrimSuffix(u.Host, port), strings.TrimSuffix(host, port))
+}

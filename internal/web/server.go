@@ -1,0 +1,95 @@
+// Package web serves HTTP: health, metrics, and the dashboard with its API. It reads snapshots, has the console carry out
+// what changes something, and is never on the relay's path.
+package web
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Options is what a Server is made of.
+type Options struct {
+	Addr      string              // host:port
+	Registry  prometheus.Gatherer // of /metrics
+	Ready     func() bool         // whether new clients are let in, for /readyz
+	Dashboard *Dashboard          // nil: there is none
+	Log       *slog.Logger
+}
+
+// Server is the HTTP side of the pooler.
+type Server struct {
+	http *http.Server
+	addr net.Addr
+	done sync.WaitGroup
+}
+
+// What a client may take, and send. A command that waits gets more time to answer.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	writeTimeout  = time.Minute
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 16 << 10
+)
+
+// Listen serves until Close.
+func Listen(o Options) (*Server, error) {
+	l, err := net.Listen("tcp", o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("http_listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if o.Ready() {
+			answer(w, http.StatusOK, "ready\n")
+			return
+		}
+		answer(w, http.StatusServiceUnavailable, "stopping: no new clients are let in\n")
+	})
+	if o.Dashboard != nil {
+		a, err := newAPI(o.Dashboard, o.Addr, l.Addr(), o.Log)
+		if err != nil {
+			_ = l.Close()
+			return nil, err
+		}
+		mux.Handle("/", a.handler())
+	}
+	s := &Server{
+		addr: l.Addr(),
+		http: &http.Server{
+			Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		},
+	}
+	s.done.Go(func() { _ = s.http.Serve(&boundedListener{Listener: l, most: maxConnections}) })
+	return s, nil
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.addr }
+
+// Close ends the server; requests under way get a second.
+func (s *Server) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close()
+	}
+	s.done.Wait()
+}

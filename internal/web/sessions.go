@@ -1,0 +1,137 @@
+package web
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"pooler/frontend"
+)
+
+const (
+	maxSessions  = 1000
+	sessionIdle  = 12 * time.Hour
+	maxVerified  = 256
+	verifiedLife = time.Minute
+)
+
+// digest stands for a secret in the tables: finding it takes no time that tells about others.
+type digest [sha256.Size]byte
+
+// held is a pass, and until when it counts.
+type held struct {
+	pass  *frontend.Pass
+	until time.Time
+}
+
+// passes is a bounded table of them. Any goroutine may use it.
+type passes struct {
+	most int
+
+	mu  sync.Mutex // guards all
+	all map[digest]*held
+}
+
+// put adds a pass. When the table is full the one goes that would end first.
+func (t *passes) put(key digest, pass *frontend.Pass, now, until time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all == nil {
+		t.all = map[digest]*held{}
+	}
+	if len(t.all) >= t.most {
+		t.makeRoomLocked(now)
+	}
+	t.all[key] = &held{pass, until}
+}
+
+func (t *passes) makeRoomLocked(now time.Time) {
+	var first digest
+	var ends time.Time
+	for key, h := range t.all {
+		if now.After(h.until) {
+			delete(t.all, key)
+		} else if ends.IsZero() || h.until.Before(ends) {
+			first, ends = key, h.until
+		}
+	}
+	if len(t.all) >= t.most {
+		delete(t.all, first)
+	}
+}
+
+// get finds a pass, whose end is put off by extend if that is not 0.
+func (t *passes) get(key digest, now time.Time, extend time.Duration) *frontend.Pass {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.all[key]
+	switch {
+	case h == nil:
+		return nil
+	case now.After(h.until):
+		delete(t.all, key)
+		return nil
+	case extend > 0:
+		h.until = now.Add(extend)
+	}
+	return h.pass
+}
+
+func (t *passes) remove(key digest) {
+	t.mu.Lock()
+	delete(t.all, key)
+	t.mu.Unlock()
+}
+
+// sessions are the logins of browsers, by the token in their cookie.
+type sessions struct{ passes }
+
+func newSessions() *sessions { return &sessions{passes{most: maxSessions}} }
+
+// add begins a session and returns its token.
+func (s *sessions) add(pass *frontend.Pass, now time.Time) string {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails (crypto/rand)
+	token := base64.RawURLEncoding.EncodeToString(raw[:])
+	s.put(sha256.Sum256([]byte(token)), pass, now, now.Add(sessionIdle))
+	return token
+}
+
+func (s *sessions) find(token string, now time.Time) *frontend.Pass {
+	return s.get(sha256.Sum256([]byte(token)), now, sessionIdle)
+}
+
+func (s *sessions) drop(token string) { s.remove(sha256.Sum256([]byte(token))) }
+
+// verified remembers passwords that were right, for programs that send theirs with each request: checking one can take a
+// millisecond.
+type verified struct {
+	passes
+	key [32]byte // so that what is kept is worth nothing elsewhere
+}
+
+func newVerified() *verified {
+	v := &verified{passes: passes{most: maxVerified}}
+	_, _ = rand.Read(v.key[:]) // never fails (crypto/rand)
+	return v
+}
+
+func (v *verified) digest(user, password string) (d digest) {
+	m := hmac.New(sha256.New, v.key[:])
+	m.Write(binary.AppendUvarint(nil, uint64(len(user))))
+	m.Write([]byte(user + password))
+	m.Sum(d[:0])
+	return d
+}
+
+func (v *verified) add(user, password string, pass *frontend.Pass, now time.Time) {
+	v.put(v.digest(user, password), pass, now, now.Add(verifiedLife))
+}
+
+func (v *verified) find(user, password string, now time.Time) *frontend.Pass {
+	return v.get(v.digest(user, password), now, 0)
+}
