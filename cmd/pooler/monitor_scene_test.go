@@ -35,7 +35,7 @@ type scene struct {
 func openScene(t *testing.T, pg *pgtest.Server, more string) *scene {
 	t.Helper()
 	s := &scene{pg: pg, database: pg.CreateDatabase(t), begun: time.Now()}
-	s.site = openSite(t, pg, "http_listen = \"127.0.0.1:0\"\n"+more)
+	s.site = openSite(t, pg, fmt.Sprintf("http_listen = \"127.0.0.1:%d\"\n%s", freePort(t), more))
 	s.operator = s.dial("pooler")
 	return s
 }

@@ -210,6 +210,9 @@ func TestHistoryIsTheTruthAtEachSample(t *testing.T) {
 		scene:  openScene(t, pg, fmt.Sprintf("loops = 2\ndefault_pool_size = %d\n[users.single]\nmax_user_client_connections = 1", servers)),
 		actors: map[source][]*actor{}, done: map[source]*deeds{},
 	}
+	if _, err := pg.Exec(t.Context(), "postgres", "CREATE ROLE single LOGIN"); err != nil {
+		t.Fatal(err)
+	}
 	hand := p.warm(servers)
 	alpha1, beta1 := source{"127.0.0.1", "alpha"}, source{"127.0.0.1", "beta"}
 	beta2, gamma2 := source{"127.0.0.2", "beta"}, source{"127.0.0.2", "gamma"}

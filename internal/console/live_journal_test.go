@@ -123,6 +123,7 @@ func checkDoings(t *testing.T, s *scene) {
 			t.Errorf("one too many: %v", err)
 		}
 	}
+	s.eventually("all are noted", func() bool { return len(s.show("events WHERE application = 'crowd' AND count = 3")) == 1 })
 	row := the(t, s.show("events WHERE kind = 'limit_reached' AND application = 'crowd'"))
 	wantRow(t, row, "reason", "max_user_client_connections", "count", 3, "user", "carl", "database", "shop", "addr", "127.0.0.1")
 	wantRow(t, the(t, s.show("sources WHERE application = 'crowd'")), "connections", 0, "refused", 3, "logins", 0, "last_statement", nil)

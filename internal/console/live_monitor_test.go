@@ -14,7 +14,7 @@ func liveMonitor() []liveView {
 	return []liveView{
 		{"culprits", 2, checkCulprits},
 		{"leaks", 0, nil}, // see checkLeaks
-		{"history", -1, func(t *testing.T, s *scene, _ []map[string]any) {
+		{"history", -1, func(_ *testing.T, s *scene, _ []map[string]any) {
 			s.checkMoments("history", sourcesStand(), "application")
 		}},
 		{"history_day", -1, func(t *testing.T, s *scene, rows []map[string]any) {
@@ -27,7 +27,7 @@ func liveMonitor() []liveView {
 				}
 			}
 		}},
-		{"pool_history", -1, func(t *testing.T, s *scene, _ []map[string]any) {
+		{"pool_history", -1, func(_ *testing.T, s *scene, _ []map[string]any) {
 			s.checkMoments("pool_history", map[string][]any{
 				"anna": {"database", "shop", "open", 4.0, "busy", 4.0, "idle", 0.0, "waiting", 2.0},
 				"carl": {"database", "shop", "open", 1.0, "busy", 0.0, "idle", 1.0, "waiting", 0.0},
@@ -84,7 +84,7 @@ func (s *scene) checkMoments(view string, truth map[string][]any, key string) {
 	s.t.Helper()
 	var rows []map[string]any
 	s.eventually("a second is recorded", func() bool {
-		rows = s.show(view+` WHERE "time" > $1`, s.stands)
+		rows = s.show(view+` WHERE time > $1`, s.stands)
 		rows = slices.DeleteFunc(rows, func(row map[string]any) bool { return row["connected"] == 0.0 }) // of those who were refused
 		return len(rows) >= len(truth)
 	})
@@ -150,8 +150,8 @@ func checkLeaks(t *testing.T, s *scene) {
 	}
 	var rows []map[string]any
 	s.eventually("all are found", func() bool {
-		rows = s.show("leaks WHERE pid IS NOT NULL") // which takes a moment longer
-		return len(rows) == 10
+		rows = s.show("leaks")
+		return len(rows) == 10 && the(t, rows, "id", s.unix.id())["command"] != nil
 	})
 	clients := s.show("clients")
 	for _, c := range s.clients {
@@ -177,11 +177,13 @@ func checkLeaks(t *testing.T, s *scene) {
 			want = append(want, "class", "nightly", "first_statement", "begin", "user", "ben", "database", "books")
 		}
 		row := the(t, rows, "id", c.id())
-		wantRow(t, row, append(want, "client", c.ptr(), "application", c.application, "pid", os.Getpid(), "clients", nil, "grown", nil)...)
+		wantRow(t, row, append(want, "client", c.ptr(), "application", c.application, "clients", nil, "grown", nil)...)
 		if c.port != 0 {
 			wantRow(t, row, "port", c.port, "addr", "127.0.0.1")
 		}
-		if command, _ := row["command"].(string); !strings.HasPrefix(command, os.Args[0]) || row["why"] == "" || !near(row["found"]) || !near(row["since"]) {
+		known := row["pid"] == int64(os.Getpid()) && strings.HasPrefix(text(row["command"]), os.Args[0])
+		unknown := row["pid"] == nil && row["command"] == nil && c != s.unix // a busy machine has no time to search all processes
+		if !known && !unknown || row["why"] == "" || !near(row["found"]) || !near(row["since"]) {
 			t.Errorf("%v", row)
 		}
 	}
@@ -213,7 +215,7 @@ func checkQuestions(t *testing.T, s *scene) {
 	if asked < 15 {
 		t.Errorf("the document has %d statements", asked)
 	}
-	if rows := s.show(fmt.Sprintf(`history application, connected WHERE "time" < now() - interval '%d seconds'`, 290)); len(rows) > 0 {
+	if rows := s.show(fmt.Sprintf(`history application, connected WHERE time < now() - interval '%d seconds'`, 290)); len(rows) > 0 {
 		t.Errorf("five minutes ago there was %v", rows)
 	}
 }

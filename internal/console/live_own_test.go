@@ -204,15 +204,16 @@ func liveOwn() []liveView {
 
 func checkSources(t *testing.T, s *scene, rows []map[string]any) {
 	for application, want := range map[string][]any{
-		"web":    {"connections", 3, "idle", 3, "queries", 6, "transactions", 6, "logins", 3, "connects_per_minute", 3},
-		"worker": {"connections", 2, "in_transaction", 2, "holding", 2, "queries", 4, "transactions", 0},
+		"web":    {"connections", 3, "idle", 3, "queries", 6, "transactions", 6, "logins", 3, "connects_per_minute", 3, "last_statement", "select ?"},
+		"worker": {"connections", 2, "in_transaction", 2, "holding", 2, "queries", 4, "transactions", 0, "last_statement", workShown},
 		"cron":   {"connections", 1, "idle", 1, "holding", 1, "pinned", 1, "queries", 1},
 		"report": {"connections", 1, "active", 1, "holding", 1, "queries", 0},
-		"late":   {"connections", 2, "waiting", 2, "holding", 0, "queries", 0},
+		"late":   {"connections", 2, "waiting", 2, "holding", 0, "queries", 0, "reuses", 0, "last_statement", nil},
 		"batch":  {"connections", 1, "idle", 1, "class", "nightly", "user", "ben", "database", "books", "queries", 6},
-		"guest":  {"connections", 1, "idle", 1, "user", "carl", "database", "shop", "queries", 1},
-		"unix":   {"addr", "unix", "connections", 1, "idle", 1, "queries", 1},
-		"plain":  {"addr", "127.0.0.1", "connections", 1, "queries", 2, "class", nil},
+		"guest":  {"connections", 1, "idle", 1, "user", "carl", "database", "shop", "queries", 1, "reuses", 0},
+		"unix":   {"addr", "unix", "connections", 1, "idle", 1, "queries", 1, "reuses", 1, "refused", 0, "disconnects", 0},
+		"plain":  {"addr", "127.0.0.1", "connections", 1, "queries", 2, "class", nil, "last_statement", "select $1::int + ?"},
+		"lost":   {"addr", "127.0.0.1", "connections", 0, "user", "anna", "database", "nothing", "logins", 0, "refused", 2, "last_statement", nil},
 	} {
 		wantRow(t, the(t, rows, "application", application), want...)
 	}
@@ -239,15 +240,6 @@ func checkSources(t *testing.T, s *scene, rows []map[string]any) {
 }
 
 func checkHistograms(t *testing.T, s *scene, rows []map[string]any) {
-	for _, r := range rows {
-		t.Log("DIAG", r["database"], r["user"], r["phase"], r["count"], r["total_seconds"])
-	}
-	for _, r := range s.show("clients") {
-		t.Log("DIAG", r["application_name"], r["first_statement"], r["last_statement"], r["comment"], r["statements"])
-	}
-	for _, r := range s.show("sources") {
-		t.Log("DIAG", r["application"], r["refused"], r["reuses"], r["last_statement"], r["disconnects"])
-	}
 	stats, buckets := s.show("stats"), s.show("histogram_buckets")
 	all := map[any]int64{}
 	for _, row := range rows {
@@ -265,10 +257,29 @@ func checkHistograms(t *testing.T, s *scene, rows []map[string]any) {
 			t.Errorf("%v: the buckets have %d, and in the end %d", row, sum, last)
 		}
 	}
+	checkPhases(t, rows)
 	for _, database := range []string{"shop", "books"} {
 		of := the(t, stats, "database", database)
 		if all[database+" query"] != of["total_query_count"] || all[database+" transaction"] != of["total_xact_count"] {
 			t.Errorf("%s: %v, but STATS has %v queries and %v transactions", database, all, of["total_query_count"], of["total_xact_count"])
 		}
+	}
+}
+
+// checkPhases looks at what the pooler has done beside passing messages on: it carried settings wherever a program came
+// behind another.
+func checkPhases(t *testing.T, rows []map[string]any) {
+	for _, user := range []string{"anna", "ben", "carl"} {
+		for _, phase := range []string{"prepare", "write"} {
+			wantRow(t, the(t, rows, "user", user, "phase", phase), "count", 0, "total_seconds", 0.0, "avg_us", nil)
+		}
+		carried := the(t, rows, "user", user, "phase", "carry")
+		if n := carried["count"].(int64); (n > 0) != (user != "carl") {
+			t.Errorf("%s: settings were carried %d times", user, n)
+		}
+	}
+	carried, held := the(t, rows, "user", "ben", "phase", "carry"), the(t, rows, "user", "ben", "phase", "server")
+	if carried["total_seconds"].(float64) > held["total_seconds"].(float64) {
+		t.Errorf("settings took %v s of %v", carried["total_seconds"], held["total_seconds"])
 	}
 }

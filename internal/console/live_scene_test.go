@@ -188,6 +188,7 @@ func setScene(t *testing.T) *scene {
 			t.Fatalf("there is no such database: %v", err)
 		}
 	}
+	s.eventually("both refusals are noted", func() bool { return len(s.show("sources WHERE refused = 2")) == 1 })
 	s.stands = time.Now()
 	s.clients = append(append(append([]*client{}, s.web...), s.workers...), s.cron, s.report, s.guest, s.late[0], s.late[1], s.batch, s.plain, s.unix)
 	return s

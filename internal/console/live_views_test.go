@@ -142,6 +142,7 @@ func checkClients(t *testing.T, s *scene, rows []map[string]any) {
 			t.Errorf("%s has held %v for %v", c.application, row["link"], row["held_seconds"])
 		}
 	}
+	checkTrails(t, s, rows)
 	for i, c := range s.web {
 		wantRow(t, the(t, rows, "id", c.id()), "transactions", i+1, "pool_boundary", "statement", "class", nil, "prepared_statements", 0)
 	}
@@ -151,6 +152,29 @@ func checkClients(t *testing.T, s *scene, rows []map[string]any) {
 	if pid := the(t, s.show("clients server_pid WHERE application_name = 'report'"))["server_pid"]; pid != s.locked() {
 		t.Errorf("report runs on process %v, but %v waits for the lock", pid, s.locked())
 	}
+}
+
+// checkTrails compares what is remembered of the statements of clients with what they have run.
+func checkTrails(t *testing.T, s *scene, rows []map[string]any) {
+	trail := func(c *client, statements int, first, last, comment any) {
+		t.Helper()
+		wantRow(t, the(t, rows, "id", c.id()), "statements", statements, "first_statement", first, "last_statement", last, "comment", comment)
+	}
+	for i, c := range s.web {
+		trail(c, i+1, "select ?", "select ?", nil)
+	}
+	for i, c := range s.workers {
+		trail(c, 2, "begin", workShown, "route='%2Fcart',file='cart.py:42'")
+		trail(s.late[i], 0, nil, nil, nil)
+	}
+	const lock, report, add = "select pg_advisory_lock(?)", "update stock set n = n + ? where id = ?", "select $1::int + ?"
+	trail(s.cron, 1, lock, lock, nil)
+	trail(s.report, 1, report, report, nil) // it is at it
+	trail(s.guest, 1, "select ?", "select ?", nil)
+	trail(s.batch, 5, "begin", add, nil)
+	trail(s.plain, 1, add, add, nil)
+	trail(s.unix, 1, "select ?", "select ?", nil)
+	wantRow(t, the(t, rows, "user", "root"), "statements", 0, "last_statement", nil)
 }
 
 // locked is the process of PostgreSQL that waits for a lock.

@@ -112,7 +112,8 @@ func TestViewsAreNamedAndExplained(t *testing.T) {
 			columns[c.Name] = true
 		}
 	}
-	for _, name := range []string{"pins", "waiting", "sources", "leaks", "reaper", "alarms", "statements", "prepared", "histograms", "histogram_buckets",
+	for _, name := range []string{
+		"pins", "waiting", "sources", "leaks", "reaper", "alarms", "statements", "prepared", "histograms", "histogram_buckets",
 		"culprits", "events", "establishments", "establishment_rates", "history", "history_day", "pool_history", "pool_history_day",
 	} {
 		if !seen[name] {

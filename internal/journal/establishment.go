@@ -48,9 +48,3 @@ type Establishment struct {
 	Age            time.Duration
 	Reuses         uint64 // of a server session that is closed: how often it was lent beyond the first time
 }
-
-func (e *Establishment) cut() {
-	for _, s := range []*string{&e.Address, &e.Application, &e.User, &e.Database, &e.Cause} {
-		*s = cut(*s)
-	}
-}

@@ -20,14 +20,14 @@ const (
 // Journal is the two lists. Any goroutine may use it, also a loop: its lock is held for less than a microsecond, but
 // for whoever reads, who copies under it. A nil Journal keeps nothing.
 type Journal struct {
-	mu             sync.Mutex           // guards all below
-	events         [kinds]ring[*Event]  // by kind, so that a flood of one does not push out the others
-	latest         map[likeness]*Event  // the entry that the next like event may join
-	counts         [kinds]uint64        // of events so far
-	noted          uint64               // entries so far
-	kept           int                  // of them
-	establishments ring[*Establishment] // oldest first
-	established    uint64
+	mu             sync.Mutex          // guards all below
+	events         [kinds]ring[*Event] // by kind, so that a flood of one does not push out the others
+	latest         map[likeness]*Event // the entry that the next like event may join
+	counts         [kinds]uint64       // of events so far
+	noted          uint64              // entries so far
+	kept           int                 // of them
+	establishments ring[step]          // oldest first
+	established    uint64              // so many so far
 }
 
 // New returns an empty journal.
@@ -117,15 +117,14 @@ func (j *Journal) Establish(e Establishment) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
-	e.cut()
+	s := stepOf(&e)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.establishments.len == maxEstablishments {
 		j.establishments.pop()
 	}
 	j.established++
-	e.Seq = j.established
-	j.establishments.push(&e)
+	j.establishments.push(s)
 }
 
 // Establishments is what is kept of the lives of connections, oldest first.
@@ -134,11 +133,12 @@ func (j *Journal) Establishments() []Establishment {
 		return nil
 	}
 	j.mu.Lock()
-	kept := j.establishments.appendTo(make([]*Establishment, 0, j.establishments.len))
+	kept := j.establishments.appendTo(make([]step, 0, j.establishments.len))
+	first := j.established - uint64(len(kept)) + 1
 	j.mu.Unlock()
 	all := make([]Establishment, len(kept))
-	for i, e := range kept { // they never change
-		all[i] = *e
+	for i := range kept {
+		all[i] = kept[i].establishment(first + uint64(i))
 	}
 	return all
 }

@@ -59,6 +59,9 @@ func TestFloodOfOneKindLeavesTheOthers(t *testing.T) {
 		}
 		before = e.Seq
 	}
+	if c := j.Counts(); c["killed"] != 100 || c["limit_reached"] != 100_000 || c["reaped"] != 0 || len(c) != len(Kinds()) {
+		t.Errorf("counts: %v", c)
+	}
 	if of[Killed] != 100 || of[LimitReached] != maxEvents-100 || before != 100_100 {
 		t.Errorf("%v are left, the last is number %d", of, before)
 	}

@@ -69,7 +69,6 @@ func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
 func TestLocalProcessesOfLeaks(t *testing.T) {
 	s := newScene()
 	m := s.monitor("")
-	m.leaks.processes.now = time.Now
 	id := 0
 	want := map[frontend.SessionID]int{}
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0", ":0"} { // the last one takes IPv4 on a socket of IPv6

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -152,6 +153,15 @@ func (p *tab) press(keys string) {
 	p.do(chromedp.KeyEvent(keys))
 }
 
+// slash presses the key of that sign. chromedp would also type it, which the page has prevented.
+func (p *tab) slash() {
+	p.Helper()
+	key := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeRawKeyDown, Key: "/", Code: "Slash", WindowsVirtualKeyCode: 191}
+	if _, err := chromedp.Call(p.ctx, input.DispatchKeyEvent, key); err != nil {
+		p.Fatal(err)
+	}
+}
+
 // tabTo presses the Tab key until what has the focus fits.
 func (p *tab) tabTo(what, js string) {
 	p.Helper()
@@ -177,7 +187,7 @@ func isUsableByKeyboardAlone(p *tab, s *scene) {
 	}
 	p.until("the third section further on is chosen", "document.activeElement.id === 'tab-clients' && location.hash.startsWith('#clients')")
 	p.until("clients are listed", "document.querySelectorAll('tbody tr').length > 0")
-	p.press("/")
+	p.slash()
 	p.until("the search has the focus", "document.activeElement.id === 'search'")
 	p.press("keyboard")
 	p.until("one is left", "document.querySelectorAll('tbody tr').length === 1")

@@ -38,7 +38,7 @@ func TestDashboard(t *testing.T) {
 		{"fits a phone", fitsAPhone},
 		{"goes on after the pooler was away", goesOnAfterTheServerWasAway},
 	} {
-		t.Run(part.name, func(t *testing.T) { part.test(b.open(t), s) })
+		t.Run(part.name, func(t *testing.T) { part.test(b.open(t), s.in(t)) })
 	}
 }
 

@@ -31,7 +31,7 @@ type scene struct {
 	pg   *pgtest.Server
 	port int
 	url  string
-	out  output
+	out  *output
 }
 
 // output collects what a program says. Any goroutine may use it.
@@ -52,9 +52,9 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-func startScene(t *testing.T) *scene {
+func startScene(t *testing.T, poolSize int) *scene {
 	t.Helper()
-	s := &scene{t: t, pg: pgtest.Start(t), port: freePort(t)}
+	s := &scene{t: t, pg: pgtest.Start(t), port: freePort(t), out: &output{}}
 	for _, sql := range []string{"CREATE ROLE anna LOGIN", "CREATE ROLE ben LOGIN", "CREATE DATABASE shop", "CREATE DATABASE books"} {
 		if _, err := s.pg.Exec(t.Context(), "postgres", sql); err != nil {
 			t.Fatal(err)
@@ -73,8 +73,8 @@ auth_type = "scram-sha-256"
 auth_file = %q
 admin_users = ["boss"]
 stats_users = ["looker"]
-default_pool_size = 4
-%s%s`, s.port, web, writeFile(t, "userlist.txt", users.String()), s.database("shop"), s.database("books")))
+default_pool_size = %d
+%s%s`, s.port, web, writeFile(t, "userlist.txt", users.String()), poolSize, s.database("shop"), s.database("books")))
 	return s
 }
 
@@ -82,11 +82,18 @@ func (s *scene) database(name string) string {
 	return fmt.Sprintf("[databases.%s]\nhost = %q\nport = %d\n", name, s.pg.Host, s.pg.Port)
 }
 
+// in is the scene for a part of the test: what that connects ends with it.
+func (s *scene) in(t *testing.T) *scene {
+	part := *s
+	part.t = t
+	return &part
+}
+
 // run starts the program, and has the test end it.
 func (s *scene) run(config string) {
 	s.t.Helper()
 	cmd := exec.Command(buildPooler(s.t), "serve", "--config", writeFile(s.t, "pooler.toml", config))
-	cmd.Stderr = &s.out
+	cmd.Stderr = s.out
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -171,7 +178,7 @@ const (
 // server session.
 func setScene(t *testing.T) *scene {
 	t.Helper()
-	s := startScene(t)
+	s := startScene(t, 4)
 	lock, err := pgconn.Connect(t.Context(), s.pg.DSN("shop"))
 	if err != nil {
 		t.Fatal(err)

@@ -162,11 +162,11 @@ func TestLongRequestsAreRefused(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	bounded, err := listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded := &boundedListener{Listener: l, most: 2}
+	bounded.most = 2
 	accepted := make(chan net.Conn)
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -180,7 +180,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	})
 	dial := func() net.Conn {
 		t.Helper()
-		c, err := net.Dial("tcp", l.Addr().String())
+		c, err := net.Dial("tcp", bounded.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if n, err := dial().Read(make([]byte, 1)); err == nil {
 		t.Errorf("a third is served: %d", n)
 	}
-	_, _, _ = second.Close(), third.Close(), l.Close()
+	_, _, _ = second.Close(), third.Close(), bounded.Close()
 	done.Wait()
 	if bounded.open.Load() != 0 {
 		t.Errorf("%d are counted in the end", bounded.open.Load())

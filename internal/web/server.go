@@ -42,7 +42,7 @@ const (
 
 // Listen serves until Close.
 func Listen(o Options) (*Server, error) {
-	l, err := net.Listen("tcp", o.Addr)
+	l, err := listen(o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("http_listen: %w", err)
 	}
@@ -71,7 +71,7 @@ func Listen(o Options) (*Server, error) {
 			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		},
 	}
-	s.done.Go(func() { _ = s.http.Serve(&boundedListener{Listener: l, most: maxConnections}) })
+	s.done.Go(func() { _ = s.http.Serve(l) })
 	return s, nil
 }
 
