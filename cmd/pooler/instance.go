@@ -20,6 +20,7 @@ import (
 	"pooler/internal/journal"
 	"pooler/internal/loop"
 	"pooler/internal/monitor"
+	"pooler/internal/tracing"
 	"pooler/internal/web"
 	"pooler/pool"
 )
@@ -32,6 +33,7 @@ type instance struct {
 	front *frontend.Server
 	seen  *monitor.Monitor // nil with monitor = false
 	web   *web.Server      // nil without http_listen
+	trace *tracing.Tracer  // nil without trace_endpoint
 
 	trimming sync.WaitGroup
 	stopping chan struct{}
@@ -63,6 +65,12 @@ func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
 	kept := journal.New()
 	in.pools.SetJournal(kept)
 	in.front.SetJournal(kept)
+	if cfg.TraceEndpoint != "" {
+		if in.trace, err = tracing.New(cfg.TraceEndpoint, versionText(), log); err != nil {
+			return nil, fmt.Errorf("trace_endpoint: %w", err)
+		}
+		in.front.SetTracer(in.trace.Note)
+	}
 	shown := console.SnapshotsOf(in.front, in.pools, versionText())
 	shown.Loops, shown.Proofs = len(in.loops), in.front.Proofs
 	if cfg.Monitor {
@@ -130,7 +138,17 @@ func (in *instance) stop(wait time.Duration) {
 	for _, l := range in.loops {
 		l.Stop()
 	}
+	if in.trace != nil {
+		last, cancel := context.WithTimeout(context.Background(), traceFarewell)
+		defer cancel()
+		if err := in.trace.Close(last); err != nil {
+			in.log.WarnContext(last, "the last traces have not reached the collector", "error", err)
+		}
+	}
 }
+
+// traceFarewell is how long a collector may take for the last traces.
+const traceFarewell = 2 * time.Second
 
 // loopCount: one event loop relays more than two cores' worth of PostgreSQL can answer, and two loops on a small
 // machine only take turns; measured with bench on 2 cores. On larger machines one for four cores.

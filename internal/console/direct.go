@@ -84,6 +84,9 @@ func single(text string) (statement, error) {
 
 // direct has st carried out in a session without a client, which lasts as long as that.
 func (c *Console) direct(ctx context.Context, who *frontend.Admin, st statement) (Answer, error) {
+	if ctx.Err() != nil {
+		return Answer{}, errQueryCanceled
+	}
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { cancel(errCanceled) })

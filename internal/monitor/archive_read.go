@@ -258,23 +258,24 @@ func (a *archive[K]) read(p *plot, file func(p *plot, until int64)) {
 	for _, s := range tracked {
 		p.line(s.name)
 	}
-	fineFrom, coarseFrom := seams(fine, coarse, a.stored)
+	fineFrom, coarseFrom := seams(fine, coarse, a.stored && p.step >= minute)
 	fine.replay(p, names, fineFrom, math.MaxInt64)
 	coarse.replay(p, names, coarseFrom, fineFrom)
-	if !a.stored || p.begin >= coarseFrom {
+	minutesUntil := coarseFrom - mod(coarseFrom, minute) // the next one would be spread over seconds of which more is known
+	if !a.stored || p.begin >= minutesUntil {
 		return
 	}
 	for _, r := range waiting {
-		if r.at < coarseFrom {
+		if r.at < minutesUntil {
 			r.show(p)
 		}
 	}
-	file(p, coarseFrom)
+	file(p, minutesUntil)
 }
 
 // seams tells from when on the fine steps are used, and before that the coarse ones; before those it is the file.
-// Where one ends and the next begins no step of either is torn.
-func seams(fine, coarse view, stored bool) (fineFrom, coarseFrom int64) {
+// Where one ends and the next begins no step of either is torn; nor is a minute, where whole ones are wanted.
+func seams(fine, coarse view, whole bool) (fineFrom, coarseFrom int64) {
 	begin, ok := fine.begin()
 	if !ok {
 		return math.MaxInt64, math.MaxInt64
@@ -288,7 +289,7 @@ func seams(fine, coarse view, stored bool) (fineFrom, coarseFrom int64) {
 		fineFrom = up(begin, coarse.step)
 		coarseFrom = min(first, fineFrom)
 	}
-	if stored {
+	if whole {
 		coarseFrom = up(coarseFrom, minute)
 		fineFrom = max(fineFrom, coarseFrom)
 	}

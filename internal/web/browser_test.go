@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds every wait for what must come.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // browser is a Chromium without a window. Its tabs share nothing, no cookies either.
 type browser struct {

@@ -213,7 +213,7 @@ function drawLinks(stage, links, { sources, pools }) {
   });
 }
 
-const kindOf = (s) => (s.waiting ? "waiting" : s.active ? "active" : s.pinned ? "pinned" : "idle");
+const kindOf = (s) => (s.waiting ? "waiting" : s.active ? "active" : s.idle_in_transaction ? "transaction" : s.pinned ? "pinned" : "idle");
 
 // lightUp sets off the lines of what is pointed at.
 function lightUp(stage, links) {
