@@ -122,7 +122,7 @@ func TestMemoryOfIdleClients(t *testing.T) {
 		for _, c := range all {
 			c.close()
 		}
-		eventually(t, patience, "all have left", func() bool { return p.Front.Stat().Clients == 0 })
+		eventually(t, 5*patience, "all have left", func() bool { return p.Front.Stat().Clients == 0 })
 	}()
 	for range 10 {
 		add()
@@ -131,7 +131,7 @@ func TestMemoryOfIdleClients(t *testing.T) {
 	for len(all) < clients {
 		add()
 	}
-	eventually(t, patience, "no server session is held", func() bool { st := onlyPool(t, p); return st.Active+st.Reclaiming == 0 })
+	eventually(t, 5*patience, "no server session is held", func() bool { st := onlyPool(t, p); return st.Active+st.Reclaiming == 0 })
 	each := (heap() - before) / (clients - 10)
 	t.Logf("%d idle clients cost %d bytes of heap each", clients, each)
 	if each > most {
@@ -224,7 +224,7 @@ func TestMemoryOfRequestsWithoutEnd(t *testing.T) {
 			c := newBare(t, p)
 			defer func() {
 				c.abort()
-				eventually(t, patience, "it has left", func() bool {
+				eventually(t, 5*patience, "it has left", func() bool {
 					return p.Front.Stat().Clients == 0 && onlyPool(t, p).Active+onlyPool(t, p).Reclaiming == 0
 				})
 			}()

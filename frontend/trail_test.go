@@ -89,10 +89,10 @@ func TestSuspects(t *testing.T) {
 	mustExec(t, idle, "SELECT 1")
 	mustExec(t, thinking, "BEGIN")
 	mustExec(t, pinned, "SELECT pg_advisory_lock(4712)")
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
-		_, err := busy.Exec(context.Background(), "SELECT pg_sleep(60)")
-		done <- err
+		defer close(done)
+		_, _ = busy.Exec(context.Background(), "SELECT pg_sleep(60)") // until it is killed
 	}()
 	running := infoOf(t, p, "busy", func(c ClientInfo) bool { return c.State == "active" })
 	defer func() {

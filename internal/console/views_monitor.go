@@ -167,9 +167,9 @@ func history(name, help string, keys, fields []string, of func(Monitor, monitor.
 }
 
 // monitored is a view that needs the monitor.
-func monitored(make definition) definition {
+func monitored(build definition) definition {
 	return func(src *Snapshots) View {
-		v := make(src)
+		v := build(src)
 		rows := v.Rows
 		v.Rows = func(ctx context.Context) ([][]any, error) {
 			if src.Monitor == nil {

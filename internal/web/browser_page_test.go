@@ -210,7 +210,7 @@ func opensEverySection(p *tab, _ *scene) {
 	p.logIn("boss", "now")
 	p.mayFail("/api/show/") // of views that this pooler does not have
 	tabs := eval[[]string](p, "[...document.querySelectorAll('[role=tab]')].map((t) => t.id)")
-	if len(tabs) != 14 {
+	if len(tabs) != 15 {
 		p.Errorf("there are %d tabs: %q", len(tabs), tabs)
 	}
 	for _, id := range tabs {

@@ -103,7 +103,9 @@ func (s *scene) run(config string) {
 		if err := cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 			s.t.Errorf("end the pooler: %v", err)
 		}
-		<-exited
+		if err := <-exited; err != nil {
+			s.t.Logf("the pooler has ended: %v", err)
+		}
 		if s.t.Failed() {
 			s.t.Logf("the pooler said:\n%s", s.out.String())
 		}

@@ -69,7 +69,7 @@ func (b *browser) open(t *testing.T) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	p := &tab{T: t, ctx: ctx, url: b.url, expected: []string{"/api/me"}} // it tells by 401 that nobody is logged in
-	if err := chromedp.Do(ctx); err != nil { // the tab lives as long as the context of what is done first
+	if err := chromedp.Do(ctx); err != nil {                             // the tab lives as long as the context of what is done first
 		t.Fatalf("open a tab: %v", err)
 	}
 	p.do(chromedp.EmulateViewport(1440, 900))

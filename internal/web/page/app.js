@@ -13,7 +13,7 @@ import { VIEWS, viewSection } from "./views.js";
 const SECTIONS = [
   { id: "now", title: "Now", make: nowSection },
   { id: "history", title: "History", make: historySection },
-  ...["culprits", "clients", "leaks", "pins", "waiting", "events", "establishments", "statements", "servers", "pools"].map((id) => ({ id, title: VIEWS[id].title, make: (ctx) => viewSection(ctx, id) })),
+  ...["culprits", "clients", "leaks", "pins", "waiting", "events", "establishments", "establishment_rates", "statements", "servers", "pools"].map((id) => ({ id, title: VIEWS[id].title, make: (ctx) => viewSection(ctx, id) })),
   { id: "histograms", title: "Histograms", make: histogramSection },
   { id: "compare", title: "Compare", make: compareSection },
 ];

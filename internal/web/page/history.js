@@ -58,7 +58,7 @@ export function historySection(ctx) {
   const trouble = el("p", { class: "empty", hidden: true });
   const more = button("", () => { shown += FIRST; render(); }, { class: "more", hidden: true });
   const rows = table({ name: "history", columns: [], actions: () => [] });
-  let all = []; // charts in use
+  const all = []; // charts in use
   let answer = null;
   let shown = FIRST;
 
@@ -100,7 +100,15 @@ export function historySection(ctx) {
       const { from, to } = stretchOf(ctx.state);
       const query = { kind: kindOf(ctx.state), from: from.toFixed(3), to: to.toFixed(3), filter: ctx.state.q, fields: measureOf(ctx.state).fields.map(([f]) => f).join() };
       links.forEach((a, i) => set(a, { href: address("api/series", { ...query, format: ["csv", "json"][i] }), download: i === 0 ? "history.csv" : "history.json" }));
-      answer = await get("api/series", query);
+      try {
+        answer = await get("api/series", query);
+      } catch (err) {
+        if (!err.status || err.status === 401) throw err;
+        while (all.length > 0) all.pop().remove();
+        trouble.hidden = false;
+        setText(trouble, [err.message, err.hint].filter(Boolean).join(" — "));
+        return;
+      }
       render();
     },
   };

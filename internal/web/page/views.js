@@ -17,9 +17,11 @@ export const VIEWS = {
   waiting: { title: "Waiting", about: "Clients that wait for a server session, why, and who has held one for longest.",
     first: ["position", "application", "user", "database", "waited_seconds", "why", "holder_application", "holder_state", "held_seconds", "holder_statement", "holder_id", "id"], act: ["client", "holder"], empty: "Nobody waits." },
   events: { title: "Events", about: "What the pooler did to somebody, the latest first.",
-    first: ["time", "kind", "reason", "count", "application", "addr", "address", "user", "database", "detail"], newest: "time", empty: "Nothing has happened to anybody." },
+    first: ["time", "kind", "reason", "count", "application", "addr", "user", "database", "detail"], empty: "Nothing has happened to anybody." },
   establishments: { title: "Establishments", about: "Connects, reuses, closes and refusals: network connects are not connections.",
-    first: ["time", "action", "application", "addr", "address", "user", "database", "cause", "age_seconds", "age", "reuses"], newest: "time", empty: "Nobody has come or gone." },
+    first: ["time", "side", "action", "application", "addr", "user", "database", "cause", "age_seconds", "client_id", "server_id"], empty: "Nobody has come or gone." },
+  establishment_rates: { title: "Connect rates", about: "The same by where they come from, and how often: who makes many connections in a short time.",
+    first: [], example: "connects_per_minute > 60", empty: "Nobody has come or gone." },
   statements: { title: "Statements", about: "Statements without their literals, those that took most time first.",
     first: ["percent", "total_seconds", "calls", "avg_seconds", "longest_seconds", "pins", "last_call", "statement"], bars: ["percent"], example: "calls > 100", empty: "No statement has run." },
   servers: { title: "Servers", about: "Server sessions, and who holds them.",
@@ -31,13 +33,13 @@ export const VIEWS = {
 const MOST = 5000; // rows fetched
 
 export function viewSection(ctx, name) {
-  const { title, about, first, bars, act = [], newest, empty, example = "user = 'anna'" } = VIEWS[name];
+  const { title, about, first, bars, act = [], empty, example = "user = 'anna'" } = VIEWS[name];
   const where = el("input", { class: "where", placeholder: example, "aria-label": "WHERE condition", autocomplete: "off", spellcheck: "false" });
   const form = el("form", { class: "whereform", on: { submit: (e) => { e.preventDefault(); ctx.go({ where: where.value.trim() }); } } },
     el("label", { class: "muted", text: "WHERE" }), where, el("button", { class: "quiet", text: "Apply" }));
   const rows = table({ name, first, bars, actions: (record) => (ctx.me?.right === "admin" ? act.flatMap((kind) => ctx.actions.rowActions(kind, record)) : []) });
   const links = ["csv", "json"].map((format) => el("a", { class: "button quiet", href: "#", text: format.toUpperCase(), title: `What is shown, as ${format.toUpperCase()}`, data: { format },
-    on: { click: (e) => { if (ctx.state.q) { e.preventDefault(); rows.save(format); } } } }));
+    on: { click: (e) => { if (ctx.state.q || rows.sort()) { e.preventDefault(); rows.save(format); } } } }));
   const idle = button("Kill idle …", () => ctx.actions.killIdle({}), { class: "quiet", hidden: true });
   const trouble = el("p", { class: "trouble", role: "alert", hidden: true });
   const none = el("p", { class: "empty", hidden: true });
@@ -49,7 +51,7 @@ export function viewSection(ctx, name) {
     async update() {
       idle.hidden = !(ctx.me?.right === "admin" && act.some((a) => a === "client" || a === "idle"));
       if (document.activeElement !== where) where.value = ctx.state.where || "";
-      const query = { where: ctx.state.where, order: newest ? `${newest} DESC` : "", limit: MOST };
+      const query = { where: ctx.state.where, limit: MOST };
       for (const a of links) set(a, { href: address(`api/show/${name}`, { ...query, format: a.dataset.format }), download: `${name}.${a.dataset.format}` });
       try {
         const answer = await view(name, query);
