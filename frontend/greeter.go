@@ -29,6 +29,7 @@ type greeter struct {
 	start    *startup
 	target   *loop.Loop // where its session will live
 	method   loginMethod
+	away     bool  // on the session's loop, which must not touch the list of greeters
 	proof    proof // nil: not asked for one
 	summing  bool  // its answer is being looked at, and it has nothing to say meanwhile
 	isOwner  bool  // of the pooler's process, who enters the console without a proof
@@ -217,7 +218,7 @@ func (g *greeter) become(early []byte) {
 
 // admit makes a session of a client whose socket fd has come from another thread. It runs on the session's loop.
 func (srv *Server) admit(start *startup, method loginMethod, l *loop.Loop, remote netip.AddrPort, fd int, early []byte) {
-	g := &greeter{srv: srv, loop: l, remote: remote, start: start, method: method}
+	g := &greeter{srv: srv, loop: l, remote: remote, start: start, method: method, away: true}
 	stream, err := l.Attach(fd, g)
 	if err != nil {
 		srv.log.Error("client socket cannot be watched; it is closed", "error", err)
@@ -244,7 +245,9 @@ func (g *greeter) leave(err error) {
 		g.stream.Write(toErrorResponse("FATAL", err))
 	}
 	g.noteRefusal(err)
-	g.srv.greeters.remove(g)
+	if !g.away {
+		g.srv.greeters.remove(g)
+	}
 	g.srv.farewell.close(g.stream, told)
 	g.srv.clientLeft()
 	g.gone.Store(true)

@@ -209,8 +209,36 @@ func TestLifetimeHasJitter(t *testing.T) {
 		{lifetimeJitter, 91 * time.Second, backend.RetireLifetime},
 	} {
 		p.clock.ticks.Store(int64(tc.age))
-		if got := p.surplusLocked(&Lease{pool: p, uses: 1, early: tc.early}, 1); got != tc.want {
+		if got := p.surplusLocked(&Lease{pool: p, uses: 1, early: tc.early}); got != tc.want {
 			t.Errorf("%+v: got %v", tc, got)
 		}
+	}
+}
+
+// A smaller pool is looked through again before the loops have closed what the first look has condemned.
+func TestSmallerSizeIsKeptThoughLoopsAreBusy(t *testing.T) {
+	pg := postgres.Server(t)
+	g := newRig(t, pg, 1)
+	cfg := g.config(pg.CreateDatabase(t), 3)
+	var clients []*client
+	var leases []*Lease
+	for range 3 {
+		c := g.client(cfg, 0)
+		clients, leases = append(clients, c), append(leases, c.lease())
+	}
+	for i, c := range clients {
+		c.release(leases[i])
+	}
+	g.eventually("all are idle", func() bool { return g.states()[ServerIdle] == 3 })
+	busy := make(chan struct{})
+	g.loops[0].Post(func() { <-busy })
+	cfg.Size = 1
+	p := clients[0].pool
+	p.Reconfigure(cfg)
+	p.upkeep()
+	close(busy)
+	g.eventually("two are gone", func() bool { return g.backends(cfg.DBName) <= 1 })
+	if n := g.states()[ServerIdle]; n != 1 {
+		t.Errorf("%d are left, want 1", n)
 	}
 }

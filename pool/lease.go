@@ -62,6 +62,12 @@ func (l *Lease) enterLocked(next ServerState) {
 	if next == ServerCleaning {
 		p.cleaning++
 	}
+	if l.state == ServerClosing {
+		p.going--
+	}
+	if next == ServerClosing {
+		p.going++
+	}
 	l.state, l.since = next, p.clock.now()
 }
 
@@ -104,6 +110,7 @@ func (l *Lease) Lost(reason backend.RetireReason) {
 	l.enterLocked(ServerClosing)
 	p.assignLocked(l, nil)
 	delete(p.leases, l)
+	p.going--
 	p.leaving[l] = struct{}{}
 	p.retired[reason]++
 	var refused []*Request
@@ -125,8 +132,8 @@ func (l *Lease) Lost(reason backend.RetireReason) {
 func (l *Lease) offer() {
 	p := l.pool
 	p.mu.Lock()
+	reason := p.surplusLocked(l)
 	l.enterLocked(ServerClosing) // unless somebody gets it, or a shelf
-	reason := p.surplusLocked(l, len(p.leases))
 	if reason == backend.NotRetired {
 		r, next := p.placeLocked(l)
 		switch next {

@@ -55,6 +55,7 @@ type Pool struct {
 	arriving   int                   // opened, and not at anybody's disposal yet
 	leaving    map[*Lease]struct{}   // retired, not yet ended by PostgreSQL
 	cleaning   int                   // for clients of another class
+	going      int                   // of leases, on their way to leaving
 	orders     Orders                // in force for it; changed by order only
 	reserving  bool                  // reserve_pool_size is in use
 	capped     bool                  // a limit that spans several pools is in the way; the arbiter says when it is not
@@ -302,7 +303,7 @@ func (p *Pool) GiveUp() {
 	p.mu.Lock()
 	p.awayUntil = p.clock.now() + giveUpTime
 	p.mu.Unlock()
-	p.retireIdle(func(*Lease, int) backend.RetireReason { return backend.RetireInTheWay })
+	p.retireIdle(func(*Lease) backend.RetireReason { return backend.RetireInTheWay })
 }
 
 // giveUpTime is longer than PostgreSQL waits for the users of a database to go (CountOtherDBBackends: 5 s).
@@ -357,6 +358,6 @@ func (p *Pool) close() {
 	refused := p.queue.popAll()
 	p.mu.Unlock()
 	refuse(refused, ErrClosed)
-	p.retireIdle(func(*Lease, int) backend.RetireReason { return backend.RetireShutdown })
+	p.retireIdle(func(*Lease) backend.RetireReason { return backend.RetireShutdown })
 	p.conns.Close()
 }

@@ -15,7 +15,7 @@ const reclaimLimit = 15 * time.Second
 func (p *Pool) upkeep() {
 	now := p.clock.now()
 	p.expireWaits(now)
-	p.retireIdle(func(l *Lease, total int) backend.RetireReason { return p.outdatedLocked(l, total, now) })
+	p.retireIdle(func(l *Lease) backend.RetireReason { return p.outdatedLocked(l, now) })
 	p.retireStuck(now)
 	p.mu.Lock()
 	r := p.queue.first
@@ -34,23 +34,27 @@ func (p *Pool) upkeep() {
 	conversion.begin()
 }
 
-func (p *Pool) outdatedLocked(l *Lease, total int, now time.Duration) backend.RetireReason {
-	if reason := p.surplusLocked(l, total); reason != backend.NotRetired {
+func (p *Pool) outdatedLocked(l *Lease, now time.Duration) backend.RetireReason {
+	if reason := p.surplusLocked(l); reason != backend.NotRetired {
 		return reason
 	}
-	if p.cfg.ServerIdleTimeout > 0 && now-l.since > p.cfg.ServerIdleTimeout && total > p.cfg.MinSize {
+	if p.cfg.ServerIdleTimeout > 0 && now-l.since > p.cfg.ServerIdleTimeout && p.stayingLocked() > p.cfg.MinSize {
 		return backend.RetireIdle
 	}
 	return backend.NotRetired
 }
 
-// surplusLocked tells why l, which is free, must go rather than be lent again. total is how many conns there are.
-func (p *Pool) surplusLocked(l *Lease, total int) backend.RetireReason {
+// stayingLocked is how many conns there are, without those that are on their way out: who counted those would close one
+// more for each of them.
+func (p *Pool) stayingLocked() int { return len(p.leases) - p.going }
+
+// surplusLocked tells why l, which is free, must go rather than be lent again.
+func (p *Pool) surplusLocked(l *Lease) backend.RetireReason {
 	reason := p.condemnedLocked(l)
 	switch {
 	case reason != backend.NotRetired:
 		return reason
-	case total+len(p.attempts) > p.limitLocked():
+	case p.stayingLocked()+len(p.attempts) > p.limitLocked():
 		return backend.RetireReconfigured
 	case p.clock.now() < p.awayUntil && p.queue.len == 0:
 		return backend.RetireInTheWay
@@ -82,9 +86,8 @@ func (p *Pool) condemnedLocked(l *Lease) backend.RetireReason {
 	return backend.NotRetired
 }
 
-// retireIdle closes the idle conns for which why gives a reason, least recently used first. why is told how many
-// server sessions the pool has, without those it has condemned.
-func (p *Pool) retireIdle(why func(l *Lease, total int) backend.RetireReason) {
+// retireIdle closes the idle conns for which why gives a reason, least recently used first.
+func (p *Pool) retireIdle(why func(*Lease) backend.RetireReason) {
 	type victim struct {
 		lease  *Lease
 		reason backend.RetireReason
@@ -94,13 +97,13 @@ func (p *Pool) retireIdle(why func(l *Lease, total int) backend.RetireReason) {
 	for {
 		var reason backend.RetireReason
 		l := p.longestIdleLocked(func(l *Lease) bool {
-			reason = why(l, len(p.leases)-len(victims))
+			reason = why(l)
 			return reason != backend.NotRetired
 		})
 		if l == nil {
 			break
 		}
-		reason = why(l, len(p.leases)-len(victims))
+		reason = why(l)
 		p.unshelveLocked(l) // off the shelf at once, so that nobody is lent it meanwhile
 		victims = append(victims, victim{l, reason})
 	}

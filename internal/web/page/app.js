@@ -1,6 +1,6 @@
 // The page: its sections, what of it the address remembers, and how it keeps up with the pooler.
 import { post, ApiError, Unreachable } from "./api.js";
-import { byId, el, set, setText, button, hideTip } from "./dom.js";
+import { byId, el, set, setText, button, hideTip, tidyTip } from "./dom.js";
 import { clockTime, count } from "./format.js";
 import { actions } from "./actions.js";
 import { compareSection } from "./compare.js";
@@ -83,6 +83,7 @@ async function refresh() {
   const mine = ++round;
   try {
     await section.update();
+    tidyTip();
     if (mine !== round) return;
     answered();
     if (section.every()) timer = setTimeout(refresh, 1000 * section.every());

@@ -54,7 +54,7 @@ export function chartGroup(onCursor = () => {}) {
 export function roundTop(most) {
   if (!(most > 0)) return 1;
   const unit = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 2.5, 5, 10].map((f) => f * unit).find((v) => v >= most * 0.999);
+  return [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].map((f) => f * unit).find((v) => v >= most * 0.999);
 }
 
 export const highest = (lines) => lines.reduce((top, l) => l.values.reduce((m, v) => (v > m ? v : m), top), 0);
@@ -74,7 +74,8 @@ function draw(c) {
   c.cross = svg("line", { class: "cross", y1: TOP, y2: height - BOTTOM, x1: -9, x2: -9 });
   c.dots = lines.map((l) => svg("circle", { class: `dot ${l.kind}`, r: 3, cx: -9 }));
   c.stretch = svg("rect", { class: "stretch", y: TOP, height: height - BOTTOM - TOP, width: 0 });
-  const axes = [0, top / 2, top].map((v) => svg("g", {}, svg("line", { class: "grid", x1: LEFT, x2: width - 6, y1: y(v), y2: y(v) }),
+  const marks = top >= 1 && !Number.isInteger(top / 2) ? [0, top] : [0, top / 2, top];
+  const axes = marks.map((v) => svg("g", {}, svg("line", { class: "grid", x1: LEFT, x2: width - 6, y1: y(v), y2: y(v) }),
     svg("text", { class: "tick", x: LEFT - 6, y: y(v) + 4, "text-anchor": "end", text: figure(v) })));
   c.plot.replaceChildren(...axes, ...timeTicks(c), ...lines.flatMap((l) => shapes(l, times, x, y, y(0))), c.stretch, c.cross, ...c.dots);
   mark(c);

@@ -49,7 +49,6 @@ export function compareSection(ctx) {
   const side = (name, text) => el("div", { class: "side" }, el("h2", {}, el("b", { class: `window ${name}`, text: name.toUpperCase() }), ` ${text}`), heads[name], el("details", { class: "pop" }, el("summary", { text: "Choose from – to" }), forms[name].node));
   return {
     every: 0,
-    searches: true,
     node: el("div", {}, el("div", { class: "sectionhead" }, el("h1", { text: "Compare" }), el("p", { class: "muted", text: "Two stretches of time side by side, as before and after a fix. B against A." })),
       el("div", { class: "tools" }, el("div", { class: "choice wrap", role: "group", "aria-label": "Presets" }, presets), el("span", { class: "gap" }), links),
       el("div", { class: "sides" }, side("a", "before"), side("b", "after")), trouble,
@@ -88,7 +87,7 @@ function draw(charts, answers, windows) {
   const lines = answers.map((answer) => linesOf(clientsMeasure, answer, totalOf(answer)).filter((l, i) => i < 2 || l.values.some((v) => v > 0)));
   const top = roundTop(Math.max(...lines.map(highest)));
   ["a", "b"].forEach((side, i) => charts[side].show({
-    title: side === "a" ? "A · before" : "B · after", note: `all clients that fit, from ${axisTime(windows[i].from, 600)}`,
+    title: side === "a" ? "A · before" : "B · after", note: `from ${axisTime(windows[i].from, 600)}`,
     times: answers[i].times, from: windows[i].from, to: windows[i].to, lines: lines[i], top, height: 120,
   }));
 }

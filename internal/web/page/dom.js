@@ -74,11 +74,13 @@ export function download(name, type, text) {
 }
 
 const tip = () => byId("tip");
+let described = null; // what the tip is about
 
 // describes shows what `lines` returns while node is pointed at or has the focus.
 export function describes(node, lines) {
   const show = () => {
     const t = tip();
+    described = node;
     t.replaceChildren(...lines().map((line, i) => el(i === 0 ? "strong" : "div", { text: line })));
     t.hidden = false;
     const r = node.getBoundingClientRect();
@@ -92,4 +94,9 @@ export function describes(node, lines) {
 
 export function hideTip() {
   tip().hidden = true;
+}
+
+// tidyTip hides what is about something that has gone: that gets no event any more.
+export function tidyTip() {
+  if (described && !described.isConnected) hideTip();
 }

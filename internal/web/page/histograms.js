@@ -20,7 +20,6 @@ export function histogramSection(ctx) {
     href: address("api/show/histogram_buckets", { format }), title: "All buckets" }));
   return {
     every: 10,
-    searches: true,
     node: el("div", {}, el("div", { class: "sectionhead" }, el("h1", { text: "Histograms" }), el("p", { class: "muted", text: "How long things took since the start, by pool and phase. The axis is logarithmic." })),
       el("div", { class: "tools" }, el("span", { class: "gap" }), links), trouble, none, cards, rows.node),
     async update() {

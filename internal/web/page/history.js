@@ -89,9 +89,8 @@ export function historySection(ctx) {
 
   return {
     get every() { return refreshOf(ctx.state); },
-    searches: true,
     node: el("div", {}, el("h1", { class: "unseen", text: "History" }),
-      el("div", { class: "tools" }, el("div", { class: "choice", role: "group", "aria-label": "Charts by" }, kinds), measures, range.node, el("span", { class: "gap" }), time, asTable, links),
+      el("div", { class: "tools" }, el("div", { class: "choice", role: "group", "aria-label": "Charts by" }, kinds), measures, range.node, time, asTable, links),
       charts, trouble, rows.node, more),
     async update() {
       range.show(ctx.state);

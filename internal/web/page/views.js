@@ -6,8 +6,8 @@ import { table } from "./tables.js";
 // first: the columns that are shown unless all are asked for. act: which buttons a row gets.
 export const VIEWS = {
   culprits: { title: "Culprits", about: "Who holds most, by address: the first row is where to look first.",
-    first: ["addr", "application", "share_percent", "connections", "active", "idle", "in_transaction", "waiting", "pinned", "leaked", "connects_per_minute", "server_seconds", "oldest", "last_statement"],
-    bars: ["share_percent"], act: ["idle"], empty: "Nobody is connected." },
+    first: ["addr", "share_percent", "connections", "application", "active", "idle", "in_transaction", "waiting", "pinned", "leaked", "connects_per_minute", "server_seconds", "oldest", "last_statement"],
+    bars: ["share_percent"], act: ["idle"], example: "connections > 20", empty: "Nobody is connected." },
   clients: { title: "Clients", about: "Everybody who is connected, what they do and what they hold.",
     first: ["id", "application_name", "user", "database", "addr", "activity", "activity_seconds", "held_seconds", "transaction_seconds", "pinned", "statement"], act: ["client"], empty: "Nobody is connected.", example: "activity = 'active' AND held_seconds > 1" },
   leaks: { title: "Leaks", about: "Clients that hold something for suspiciously long, and where they come from.",
@@ -25,15 +25,15 @@ export const VIEWS = {
   statements: { title: "Statements", about: "Statements without their literals, those that took most time first.",
     first: ["percent", "total_seconds", "calls", "avg_seconds", "longest_seconds", "pins", "last_call", "statement"], bars: ["percent"], example: "calls > 100", empty: "No statement has run." },
   servers: { title: "Servers", about: "Server sessions, and who holds them.",
-    first: ["id", "database", "user", "activity", "activity_seconds", "age_seconds", "uses", "client_id", "application_name", "client_addr", "pinned", "statement", "remote_pid"], empty: "No server session is open." },
+    first: ["id", "database", "user", "activity", "activity_seconds", "age_seconds", "uses", "client_id", "application_name", "client_addr", "pinned", "statement", "remote_pid"], example: "age_seconds > 3600", empty: "No server session is open." },
   pools: { title: "Pools", about: "Pools by database and user: clients, server sessions, waiting.",
-    first: ["database", "user", "status", "cl_active", "cl_waiting", "sv_active", "sv_idle", "pool_size", "maxwait", "cl_pinned", "requests", "hits", "waits", "wait_seconds", "pool_boundary"], act: ["pool"], empty: "No pool is in use." },
+    first: ["database", "user", "status", "cl_active", "cl_waiting", "sv_active", "sv_idle", "pool_size", "maxwait", "cl_pinned", "requests", "hits", "waits", "wait_seconds", "pool_boundary"], act: ["pool"], example: "cl_waiting > 0", empty: "No pool is in use." },
 };
 
 const MOST = 5000; // rows fetched
 
 export function viewSection(ctx, name) {
-  const { title, about, first, bars, act = [], empty, example = "user = 'anna'" } = VIEWS[name];
+  const { title, about, first, bars, act = [], empty, example = "application = 'web'" } = VIEWS[name];
   const where = el("input", { class: "where", placeholder: example, "aria-label": "WHERE condition", autocomplete: "off", spellcheck: "false" });
   const form = el("form", { class: "whereform", on: { submit: (e) => { e.preventDefault(); ctx.go({ where: where.value.trim() }); } } },
     el("label", { class: "muted", text: "WHERE" }), where, el("button", { class: "quiet", text: "Apply" }));
@@ -45,7 +45,6 @@ export function viewSection(ctx, name) {
   const none = el("p", { class: "empty", hidden: true });
   return {
     every: 5,
-    searches: true,
     node: el("div", {}, el("div", { class: "sectionhead" }, el("h1", { text: title }), el("p", { class: "muted", text: about })),
       el("div", { class: "tools" }, form, el("span", { class: "gap" }), idle, links), trouble, none, rows.node),
     async update() {
