@@ -61,7 +61,7 @@ func demoFlags(args []string) (demoOptions, error) {
 	var o demoOptions
 	set := flag.NewFlagSet("demo", flag.ContinueOnError)
 	set.IntVar(&o.port, "port", 6432, "the pooler's `port` on 127.0.0.1; 0 takes a free one")
-	set.StringVar(&o.http, "http", "127.0.0.1:6433", "`host:port` for metrics; \"\" for none")
+	set.StringVar(&o.http, "http", "127.0.0.1:6433", "`host:port` of the dashboard and of metrics; \"\" for none")
 	set.IntVar(&o.poolSize, "pool-size", 10, "most server `sessions` that the pooler may open")
 	set.BoolVar(&o.workload, "workload", false, "replay Oracle's demonstration, direct and through the pooler, and end")
 	set.IntVar(&o.users, "users", 10, "workload: `users` at the same time, a connection each")
@@ -239,6 +239,7 @@ Direct to PostgreSQL, to compare:
 		d.pg.Host, d.pg.Port, pgtest.Superuser, demoDatabase, d.direct())
 	fmt.Fprintf(out, "Admin console:             psql -h 127.0.0.1 -p %d -U %s pooler     (SHOW HELP)\n\n", d.port, pgtest.Superuser)
 	if d.pooler.web != nil {
+		fmt.Fprintf(out, "Dashboard:                 http://%s/     (log in as %s)\n", d.pooler.web.Addr(), pgtest.Superuser)
 		fmt.Fprintf(out, "Metrics for Prometheus:    http://%s/metrics\n\n", d.pooler.web.Addr())
 	}
 	fmt.Fprint(out, "No password is asked for. Ctrl-C stops everything and removes the data.\n")
