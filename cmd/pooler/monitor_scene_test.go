@@ -79,8 +79,11 @@ func (s *scene) refuse(who source, code string, change ...func(*pgconn.Config)) 
 	}
 }
 
-func toDatabase(name string) func(*pgconn.Config) { return func(c *pgconn.Config) { c.Database = name } }
-func asUser(name string) func(*pgconn.Config)     { return func(c *pgconn.Config) { c.User = name } }
+func toDatabase(name string) func(*pgconn.Config) {
+	return func(c *pgconn.Config) { c.Database = name }
+}
+
+func asUser(name string) func(*pgconn.Config) { return func(c *pgconn.Config) { c.User = name } }
 
 // disconnect says goodbye, and returns when the pooler has hung up.
 func disconnect(t *testing.T, c *pgconn.PgConn) {

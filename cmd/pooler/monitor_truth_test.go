@@ -118,6 +118,9 @@ func (p *play) warm(servers int) {
 // all of them together cost PostgreSQL nothing.
 func (p *play) stays(name string, want map[source]standing) {
 	p.t.Helper()
+	until(p.t, "nobody is cleaned up after", func() bool {
+		return len(p.show("SHOW SERVERS WHERE database = '"+p.database+"' AND client_id IS NULL AND state <> 'idle'")) == 0
+	})
 	before := p.postgresDoes()
 	told, seconds := p.samples(2)
 	slices.Sort(seconds)

@@ -131,6 +131,12 @@ func drawsChartsOfWhatWasRecorded(p *tab, s *scene) {
 	p.readsValues()
 	p.click("[...document.querySelectorAll('.tools button')].find((b) => b.textContent === 'Table')")
 	p.until("the table has a row for each second and source", fmt.Sprintf("document.querySelectorAll('tbody tr').length === %d", 6*len(want.Times)))
+	csv := eval[string](p, "fetch([...document.querySelectorAll('.tools a')].find((a) => a.textContent === 'CSV').href).then((r) => r.text())")
+	if n := strings.Count(csv, "\n"); n != 1+6*len(want.Times) {
+		p.Errorf("the CSV has %d lines:\n%s", n, csv)
+	}
+	p.click("[...document.querySelectorAll('.tools button')].find((b) => b.textContent === 'Table')")
+	p.zooms()
 }
 
 // compareLine checks that a path has a point for each value, at its height.
@@ -165,6 +171,18 @@ func (p *tab) readsValues() {
 	p.do(chromedp.KeyEvent("\u0302")) // arrow left
 	p.until("the crosshair tells the time and the values",
 		fmt.Sprintf("/^\\d{4}-.*: connected %d, active 2/.test(document.activeElement.getAttribute('aria-valuetext'))", everybody))
+}
+
+// zooms: a stretch that is dragged over becomes the range, and Back goes back.
+func (p *tab) zooms() {
+	p.Helper()
+	before := eval[string](p, "location.hash")
+	p.until("the charts are back", "document.querySelector('.plot')?.clientWidth > 0")
+	at := eval[[]float64](p, "((r) => [r.left + r.width * 0.1, r.left + r.width * 0.6, r.top + 60])(document.querySelector('.plot').getBoundingClientRect())")
+	p.do(chromedp.DragAndDropXY(at[0], at[2], at[1], at[2]))
+	p.until("the range is another", fmt.Sprintf("location.hash !== %q && /from=\\d+&to=\\d+/.test(location.hash)", before))
+	eval[bool](p, "(history.back(), true)")
+	p.until("the range is the one before", fmt.Sprintf("location.hash === %q", before))
 }
 
 func filtersAndSorts(p *tab, _ *scene) {

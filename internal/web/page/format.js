@@ -30,7 +30,7 @@ export function duration(s) {
 
 const two = (a, unit, b, smaller) => (b === 0 ? `${a} ${unit}` : `${a} ${unit} ${b} ${smaller}`);
 
-export function bytes(n) {
+function bytes(n) {
   if (n === null || n === undefined) return "–";
   const units = ["B", "kB", "MB", "GB", "TB"];
   let i = 0;

@@ -98,8 +98,8 @@ function heads(t, visible, withActions) {
   }
 }
 
-// heading: microseconds are written with their unit in the cells.
-const heading = (c) => words(c.name.replace(/_us$/, ""));
+// heading: cells have their units with them.
+const heading = (c) => words(c.name.replace(/_(us|percent)$/, "").replace("_per_minute", "/min").replace("_per_second", "/s"));
 
 function makeRow(t, r) {
   if (r.detail) return el("tr", { class: "detail" }, el("td", {}));
