@@ -160,16 +160,18 @@ func (c *crew) now() time.Duration { return c.loop.Now() }
 func (c *crew) look() {
 	c.posted.Store(false)
 	c.statements.budget = statementBudget
-	now := c.now()
+	now, settled := c.now(), 0
 	for i := len(c.berths) - 1; i >= 0; i-- {
 		if i >= len(c.berths) {
 			continue // a session that was ended has ended others
 		}
 		b := &c.berths[i]
 		if b.does.resting() && b.heard == b.seen {
-			if !b.settled && now-b.since >= settleAfter {
-				b.session.settleTrail()
+			if !b.settled && now-b.since >= settleAfter && settled < settledAtOnce {
 				b.settled = true
+				if b.session.settleTrail() {
+					settled++
+				}
 			}
 			if now < b.due {
 				continue

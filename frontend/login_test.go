@@ -5,12 +5,15 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -277,5 +280,33 @@ func TestStartUpParameters(t *testing.T) {
 				t.Errorf("%v: got %+v, want %+v", parameters, got, want)
 			}
 		}
+	}
+}
+
+// A name that is no text is let in, as by PostgreSQL, and shown in the same way.
+func TestApplicationNameThatIsNoText(t *testing.T) {
+	p := startPooler(t)
+	pg := postgres.Server(t)
+	name := func(host string, port int) string {
+		cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres sslmode=disable", host, port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.RuntimeParams["application_name"] = "not \xff\xfe text"
+		conn, err := pgx.ConnectConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(context.Background()) }()
+		var shown string
+		if err := conn.QueryRow(t.Context(), "SELECT current_setting('application_name')").Scan(&shown); err != nil {
+			t.Fatal(err)
+		}
+		return shown + "|" + conn.PgConn().ParameterStatus("application_name")
+	}
+	_, port, _ := net.SplitHostPort(p.Addr)
+	n, _ := strconv.Atoi(port)
+	if through, direct := name("127.0.0.1", n), name(pg.Host, pg.Port); through != direct {
+		t.Errorf("through the pooler %q, directly %q", through, direct)
 	}
 }

@@ -2,8 +2,6 @@ package frontend
 
 import (
 	"errors"
-	"io"
-	"os"
 	"sync/atomic"
 
 	"pooler/config"
@@ -89,9 +87,9 @@ func resultOf(err error) (result loginResult, cause string) {
 	told := errors.As(err, &refusal)
 	code, _, _ := inWords(err)
 	switch {
-	case told && refusal == errLoginTimeout, errors.Is(err, os.ErrDeadlineExceeded):
+	case told && refusal == errLoginTimeout:
 		return loginTimeout, "login_timeout"
-	case told && code == codeProtocolViolation, errors.Is(err, io.ErrUnexpectedEOF):
+	case told && code == codeProtocolViolation:
 		return loginMalformed, "malformed"
 	case told && refusal.limit != "":
 		return loginLimit, refusal.limit

@@ -50,21 +50,21 @@ type pinGauges struct {
 // pinGauge is of one reason.
 type pinGauge struct {
 	sessions int64
-	time     time.Duration // how long sessions were pinned; of those that are now, less the moment when that began
+	micros   int64 // how long sessions were pinned; of those that are now, less the moment when that began. Nanoseconds would not last
 }
 
 func (g *pinGauges) change(before, now sessionstate.PinSet) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at := time.Since(loop.Epoch())
+	at := time.Since(loop.Epoch()).Microseconds()
 	for changed := before ^ now; changed != 0; changed &= changed - 1 {
 		of := &g.by[bits.TrailingZeros64(uint64(changed))]
 		if now&changed&-changed != 0 {
 			of.sessions++
-			of.time -= at
+			of.micros -= at
 		} else {
 			of.sessions--
-			of.time += at
+			of.micros += at
 		}
 	}
 }
@@ -72,12 +72,12 @@ func (g *pinGauges) change(before, now sessionstate.PinSet) {
 func (g *pinGauges) stat() (sessions map[string]int64, seconds map[string]float64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at := time.Since(loop.Epoch())
+	at := time.Since(loop.Epoch()).Microseconds()
 	sessions, seconds = map[string]int64{}, map[string]float64{}
 	for _, p := range sessionstate.PinReasons() {
 		of := g.by[bits.TrailingZeros64(uint64(p))]
 		sessions[p.String()] = of.sessions
-		seconds[p.String()] = (of.time + time.Duration(of.sessions)*at).Seconds()
+		seconds[p.String()] = float64(of.micros+of.sessions*at) / 1e6
 	}
 	return sessions, seconds
 }

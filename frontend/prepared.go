@@ -226,10 +226,13 @@ func (s *Session) onUse(f frame, kind sessionstate.Kind, rest []byte) bool {
 }
 
 // noteAgain takes note of a statement that is prepared once more, on another server session. PostgreSQL is asked to tell at
-// once when it has, so that it is known how long that took.
+// once when it has, so that it is known how long that took: of several in a row, the first. What it has answered before
+// may thus reach the client before its own Flush or Sync.
 func (s *Session) noteAgain(f frame) {
-	f.g.Insert(f.off, wire.AppendHeader(nil, 'H', 0))
-	s.lease.Conn.Usage.Prepare = s.req.Loop.Now()
+	if u := &s.lease.Conn.Usage; u.Prepare == 0 {
+		f.g.Insert(f.off, wire.AppendHeader(nil, 'H', 0))
+		u.Prepare = s.req.Loop.Now()
+	}
 	s.srv.counters.prepares.Add(1)
 	s.traffic.ServerParses++
 }
@@ -365,6 +368,9 @@ func (s *Session) OnSkipped(e sessionstate.Entry) {
 	}
 	switch e.Kind {
 	case sessionstate.KindParse:
+		if e.Action == sessionstate.SwallowDone {
+			c.Usage.Prepare = 0
+		}
 		s.undoParse(e)
 	case sessionstate.KindClose:
 		if e.Shared {

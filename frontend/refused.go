@@ -20,6 +20,9 @@ func (g *greeter) noteRefusal(err error) {
 	}
 	srv := g.srv
 	result, cause := resultOf(err)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		result, cause = loginMalformed, "malformed"
+	}
 	level, args := slog.LevelInfo, []any{"remote", from(g.remote)}
 	switch result {
 	case loginTimeout:
@@ -35,7 +38,8 @@ func (g *greeter) noteRefusal(err error) {
 	}
 	who := member{source: g.remote.Addr()}
 	if start := g.start; start != nil {
-		who = memberOf(start.client(g.remote), "")
+		client := start.client(g.remote)
+		who = memberOf(client, srv.resolve(client).Class)
 		args = append(args, "user", who.user, "database", who.database, "application_name", who.application)
 	}
 	srv.log.Log(context.Background(), level, "client refused", append(args, "error", err)...)
@@ -154,8 +158,8 @@ func (s *strangers) appendTo(list []SourceStat, now time.Duration) []SourceStat 
 	s.sweep(now)
 	for who, one := range s.sources {
 		list = append(list, SourceStat{
-			Source:  Source{Address: sourceName(who.source), Application: who.application, User: who.user, Database: who.database},
-			Traffic: Traffic{Refused: one.refused},
+			Source: Source{Address: sourceName(who.source), Application: who.application, User: who.user, Database: who.database},
+			Class:  who.class, Traffic: Traffic{Refused: one.refused},
 		})
 	}
 	if s.forgotten > 0 {

@@ -2,8 +2,10 @@ package frontend
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -286,5 +288,14 @@ func TestStrangersAreForgotten(t *testing.T) {
 	s.add(late, keepGone)
 	if one := s.sources[late]; one == nil || one.refused != 1 || len(s.sources) != 1 || s.forgotten != 2*maxFrom {
 		t.Errorf("%d sources, %d forgotten, %+v", len(s.sources), s.forgotten, one)
+	}
+}
+
+// What PostgreSQL does wrong is not the client's fault.
+func TestFaultsOfPostgreSQLAreNotTheClients(t *testing.T) {
+	for _, err := range []error{io.ErrUnexpectedEOF, os.ErrDeadlineExceeded, fmt.Errorf("log in to PostgreSQL: %w", io.ErrUnexpectedEOF)} {
+		if result, cause := resultOf(err); result != loginOther || cause == "malformed" || cause == "login_timeout" {
+			t.Errorf("%v: %s, %s", err, result, cause)
+		}
 	}
 }

@@ -110,13 +110,18 @@ func (srv *Server) Configure(cfg *config.Config) error {
 		}
 		cr.file = file
 	}
-	srv.settings.Store(&current{cfg: cfg, credentials: cr})
+	before := srv.settings.Swap(&current{cfg: cfg, credentials: cr})
 	srv.proofs.SetLimit(proofsAtOnce(cfg.ClientLoginConcurrency))
 	srv.keepAlive(cfg.TCP())
 	srv.welcomes.forget()
 	srv.accepted.forget(&srv.statements)
 	srv.pools.Reconfigure(func(k pool.Key) (config.Pool, bool) { return srv.poolConfig(k.Database, k.User) })
 	srv.each((*Session).reconfigure)
+	if before != nil && before.cfg.ShowLiterals && !cfg.ShowLiterals {
+		for _, c := range srv.crews {
+			c.loop.Post(c.forgetTexts)
+		}
+	}
 	return nil
 }
 

@@ -375,7 +375,7 @@ func (s *Session) end(reason EndReason) {
 	s.srv.farewell.close(s.client, s.linger)
 	s.srv.sessions.remove(s)
 	s.crew.leave(s)
-	s.traffic.leave(s.crew.now())
+	s.traffic.leave(s.crew.now(), s.greeted)
 	s.srv.gauges[PhaseClosed].Add(-1)
 	s.srv.clientLeft()
 	s.srv.quotas.give(s.counted, &s.limits.Limits, int(s.srv.clients.Load()))

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -136,6 +137,9 @@ func (st *startup) set(name, value string) error {
 	if choose, own := poolParameters[name]; own {
 		return choose(st, value)
 	}
+	if name == "application_name" {
+		value = readableName(value)
+	}
 	i := slices.IndexFunc(st.settings, func(s sessionstate.Setting) bool { return s.Name == name })
 	if i < 0 {
 		st.settings = append(st.settings, sessionstate.Setting{Name: name, Value: value})
@@ -146,6 +150,21 @@ func (st *startup) set(name, value string) error {
 	}
 	st.settings[i].Value = value
 	return nil
+}
+
+// readableName is an application_name in which PostgreSQL finds no fault wherever it is told of it. In a start-up packet it
+// takes any bytes, and shows those that are not ASCII as question marks; in SQL only what is text is let in.
+func readableName(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	clean := []byte(name)
+	for i, c := range clean {
+		if c >= utf8.RuneSelf {
+			clean[i] = '?'
+		}
+	}
+	return string(clean)
 }
 
 // poolParameters are those by which a client chooses how it is pooled. PostgreSQL does not hear of them.

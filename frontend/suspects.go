@@ -10,7 +10,7 @@ type Suspicion struct {
 }
 
 // suspectsAtOnce bounds how many clients a loop describes in one go; the others' turn comes when these are known.
-const suspectsAtOnce = 250
+const suspectsAtOnce = 50
 
 // Suspects lists the clients that are over a limit, and describes those of them that are not known yet, so many at a
 // time. Nobody changes known meanwhile. It asks the loops, so no loop may call it.

@@ -100,9 +100,11 @@ func (l *ledger) timing(key pool.Key) *timing {
 	return t
 }
 
-// leave counts one session less.
-func (t *traffic) leave(now time.Duration) {
-	t.Ends++
+// leave counts one session less. greeted tells whether its login was complete.
+func (t *traffic) leave(now time.Duration, greeted bool) {
+	if greeted {
+		t.Ends++
+	}
 	if t.sessions--; t.sessions == 0 {
 		t.gone = now
 	}
@@ -209,15 +211,16 @@ func (s *Session) endPhase() {
 	}
 }
 
-// endCarry counts how long it took to put the client's settings in force.
+// endCarry counts how long it took to put the client's settings in force, but for its login.
 func (s *Session) endCarry() {
-	if u := &s.lease.Conn.Usage; u.Carry > 0 && s.greeted {
-		now := s.req.Loop.Now()
-		s.traffic.timing.phases[timedCarry].add(now - u.Carry)
-		if s.seldom != nil && s.seldom.trace != nil {
-			s.seldom.trace.carry = stage{u.Carry, now}
-		}
-		u.Carry = 0
+	u := &s.lease.Conn.Usage
+	carried := stage{u.Carry, s.req.Loop.Now()}
+	if u.Carry = 0; carried.begun == 0 || !s.greeted {
+		return
+	}
+	s.traffic.timing.phases[timedCarry].add(carried.ended - carried.begun)
+	if s.seldom != nil && s.seldom.trace != nil {
+		s.seldom.trace.carry = carried
 	}
 }
 

@@ -179,7 +179,7 @@ func TestLedgerIsBounded(t *testing.T) {
 		tr := l.join(member{database: "d", user: fmt.Sprint(i), application: "a"}, 0)
 		tr.Queries++
 		if i%3 != 0 {
-			tr.leave(0)
+			tr.leave(0, true)
 		}
 	}
 	if len(l.sources) > 2*maxSources+2 || len(l.timings) > maxTimings+1 {

@@ -89,7 +89,9 @@ func (st *SourceStat) take(b *berth, now time.Duration) {
 	}
 	if s.lease != nil {
 		st.Holding++
-		st.ServerTime += now - s.entered
+		if !s.req.Login { // which is not counted when it ends either
+			st.ServerTime += now - s.entered
+		}
 	}
 }
 

@@ -24,6 +24,9 @@ type trail struct {
 // as much as a tenth of relaying it: those who are busy need it not.
 const settleAfter = 2 * time.Second
 
+// settledAtOnce is for how many that is done in one look: others are served in between.
+const settledAtOnce = 100
+
 // spareNotes bounds the buffers that a crew keeps for clients that wake up.
 const spareNotes = 256
 
@@ -66,11 +69,11 @@ func (s *Session) keepTrail(c *backend.Conn) {
 	t.standard = c.StdStrings
 }
 
-// settleTrail makes the last statement ready for people.
-func (s *Session) settleTrail() {
+// settleTrail makes the last statement ready for people. It reports false if there was nothing to be done.
+func (s *Session) settleTrail() bool {
 	t := s.trail
 	if t == nil || t.noted == nil {
-		return
+		return false
 	}
 	text := shown(t.noted, t.standard, s.srv.Config().ShowLiterals)
 	t.last = unique.Make(text)
@@ -80,6 +83,19 @@ func (s *Session) settleTrail() {
 	s.traffic.last = text
 	s.crew.keepNote(t.noted)
 	t.noted = nil
+	return true
+}
+
+// forgetTexts forgets statements that were made ready with their literals, which are not to be seen any more.
+func (c *crew) forgetTexts() {
+	for _, t := range c.ledger.sources {
+		t.last = ""
+	}
+	for i := range c.berths {
+		if t := c.berths[i].session.trail; t != nil {
+			t.first, t.last = unique.Handle[string]{}, unique.Handle[string]{}
+		}
+	}
 }
 
 func (c *crew) spareNote() *backend.Noted {
@@ -103,7 +119,7 @@ func shown(n *backend.Noted, standardStrings, literals bool) string {
 	if literals {
 		return cut(n.Head(), sessionstate.FingerprintShown)
 	}
-	return sessionstate.Fingerprint(n.Head(), standardStrings, sessionstate.FingerprintShown)
+	return strings.ToValidUTF8(sessionstate.Fingerprint(n.Head(), standardStrings, sessionstate.FingerprintShown), "�")
 }
 
 // maxComment bounds a comment that is kept, in bytes.

@@ -154,3 +154,50 @@ func TestPhasesAreTimed(t *testing.T) {
 		t.Errorf("prepared again: %d, timed %d", got, counts["prepare"].Count)
 	}
 }
+
+// Literals that were shown are not once they are not to be.
+func TestLiteralsAreForgotten(t *testing.T) {
+	p := startPooler(t, `show_literals = true`)
+	conn := connectAs(t, p, "open")
+	mustExec(t, conn, "SELECT 'shown'")
+	infoOf(t, p, "open", func(c ClientInfo) bool { return isSettled(p, c.ID) })
+	if err := p.Front.Configure(testConfig(t)); err != nil {
+		t.Fatal(err)
+	}
+	if c := infoOf(t, p, "open", func(ClientInfo) bool { return true }); c.FirstStatement != "" || c.LastStatement != "" {
+		t.Errorf("%+v", c)
+	}
+	for _, s := range p.Front.Sources() {
+		if s.LastStatement != "" {
+			t.Errorf("a source's last statement: %q", s.LastStatement)
+		}
+	}
+}
+
+// What a login carries is no request's, however long after it the next one comes.
+func TestLoginIsNoCarry(t *testing.T) {
+	p := startPooler(t, `default_pool_size = 1`)
+	conn, err := pgx.Connect(t.Context(), p.dsn("postgres", "&application_name=kept&options=-c%20pool_boundary%3Dsession%20-c%20work_mem%3D1MB"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	mustExec(t, conn, "BEGIN; RESET ALL; SELECT 1")
+	mustExec(t, conn, "COMMIT")
+	for _, h := range p.Front.Histograms() {
+		if h.Phase == "carry" && h.Count != 0 {
+			t.Errorf("%+v", h)
+		}
+	}
+	var before time.Duration
+	for range 200 { // the time on server sessions never becomes less
+		var now time.Duration
+		for _, s := range p.Front.Sources() {
+			now += s.ServerTime
+		}
+		if now < before {
+			t.Fatalf("%s after %s", now, before)
+		}
+		before = now
+	}
+}

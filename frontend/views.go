@@ -52,7 +52,7 @@ type ClientInfo struct {
 // Traffic is what clients have done.
 type Traffic struct {
 	Logins          uint64 // completed
-	Ends            uint64 // sessions that have ended
+	Ends            uint64 // sessions that have ended, of those whose login was complete
 	Refused         uint64 // logins that were refused
 	Assignments     uint64 // server sessions lent
 	Reuses          uint64 // of those, that another client had used

@@ -87,7 +87,7 @@ func (p *Pool) ripen() {
 		g.step = 0
 	} else {
 		g.step = max(1, 2*g.step)
-		p.openLocked(min(g.step, p.queue.len-len(p.attempts)))
+		p.openLocked(min(g.step, p.queue.len-len(p.attempts)-p.arriving))
 	}
 	p.armLocked()
 	clean := p.convertLocked(p.queue.first)

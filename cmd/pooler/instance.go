@@ -81,12 +81,12 @@ func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
 	}
 	admin := console.New(versionText(), console.Views(shown), console.NewActions(in.pools, in.front, ctl), log)
 	in.front.SetConsole(admin)
+	ctl.run(in.front.Configure)
 	if cfg.HTTPListen != "" {
 		if err = in.serveHTTP(cfg.HTTPListen, admin, shown); err != nil {
 			return nil, err
 		}
 	}
-	ctl.run(in.front.Configure)
 	if err = in.front.Listen(); err != nil {
 		return nil, err
 	}

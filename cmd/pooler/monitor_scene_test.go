@@ -30,6 +30,7 @@ type scene struct {
 	database string
 	operator *pgconn.PgConn // on the console
 	begun    time.Time
+	fields   string // of history that are asked for; "": all
 }
 
 func openScene(t *testing.T, pg *pgtest.Server, more string) *scene {
@@ -231,11 +232,10 @@ func (s *scene) keyOf(who source) string {
 	return keyOf(who.address, who.application, "postgres", s.database)
 }
 
-// seriesQuery asks for all that the pooler has recorded of its sources or pools since the scene was opened, or of the
-// last seconds if nothing is older.
+// seriesQuery asks for all that the pooler has recorded of its sources or pools since the scene was opened.
 func (s *scene) seriesQuery(kind, step, format string) string {
 	return "/api/series?" + url.Values{
-		"kind": {kind}, "from": {strconv.FormatInt(s.begun.Unix(), 10)}, "step": {step}, "format": {format},
+		"kind": {kind}, "from": {strconv.FormatInt(s.begun.Unix(), 10)}, "step": {step}, "format": {format}, "fields": {s.fields},
 	}.Encode()
 }
 
