@@ -109,14 +109,18 @@ func (c *Console) direct(ctx context.Context, who *frontend.Admin, st statement)
 	return a, nil
 }
 
-// values computes the rows that an outcome consists of.
+// values computes the rows that an outcome consists of. Rows that are results as they are become the caller's: there can
+// be many.
 func (s *session) values(out *outcome) ([][]any, error) {
-	rows := make([][]any, len(out.rows))
-	for i, raw := range out.rows {
+	rows := out.rows
+	for i, raw := range rows {
 		if s.ctx.Err() != nil {
 			return nil, errQueryCanceled
 		}
-		row := make([]any, len(out.columns))
+		row := raw
+		if out.outs != nil {
+			row = make([]any, len(out.columns))
+		}
 		for j := range row {
 			row[j] = out.value(raw, j)
 			if d, ok := row[j].(time.Duration); ok {

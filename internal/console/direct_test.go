@@ -172,3 +172,15 @@ func TestWhatWaitsEndsWithItsRequest(t *testing.T) {
 		t.Error("a request that has ended was carried out")
 	}
 }
+
+func TestRowsOfAWholeViewAreNotCopied(t *testing.T) {
+	var raw [][]any
+	c := New("1.2.3", []View{{Name: "ages", Columns: []Column{{"name", Text}, {"age", Int8}}, Rows: func(context.Context) ([][]any, error) {
+		raw = [][]any{{"anna", 7}}
+		return raw, nil
+	}}}, nil, slog.New(slog.DiscardHandler))
+	a, _, err := c.Show(t.Context(), newDesk().who(), Selection{View: "ages"})
+	if err != nil || fmt.Sprint(a.Rows) != "[[anna 7]]" || &a.Rows[0][0] != &raw[0][0] {
+		t.Errorf("got %v, %v", a.Rows, err)
+	}
+}

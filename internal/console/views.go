@@ -108,13 +108,21 @@ type attr[R any] struct {
 
 // define is the view of that name. collect takes the snapshots and returns what each row is made of, in order.
 func define[R any](name, help string, attrs []attr[R], collect func(context.Context, *Snapshots) []R) definition {
+	return tried(name, help, attrs, func(ctx context.Context, src *Snapshots) ([]R, error) { return collect(ctx, src), nil })
+}
+
+// tried is define for what may be refused.
+func tried[R any](name, help string, attrs []attr[R], collect func(context.Context, *Snapshots) ([]R, error)) definition {
 	return func(src *Snapshots) View {
 		v := View{Name: name, Help: help}
 		for _, a := range attrs {
 			v.Columns = append(v.Columns, Column{Name: a.name, Type: a.typ})
 		}
 		v.Rows = func(ctx context.Context) ([][]any, error) {
-			found := collect(ctx, src)
+			found, err := collect(ctx, src)
+			if err != nil {
+				return nil, err
+			}
 			rows, cells := make([][]any, len(found)), make([]any, len(found)*len(attrs))
 			for i, r := range found {
 				row := cells[i*len(attrs) : (i+1)*len(attrs) : (i+1)*len(attrs)]

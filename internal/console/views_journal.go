@@ -75,7 +75,7 @@ type originRow struct {
 	origin
 	actions     [4]int // by journal.Action
 	first, last time.Time
-	minutes     float64 // that the list spans
+	minutes     float64 // that are counted
 }
 
 type origin struct {
@@ -101,9 +101,19 @@ func originAttrs() []attr[*originRow] {
 	}
 }
 
-// perMinute is how many connections were made a minute, over the time that the list spans.
+// perMinute is how many connections were made a minute, over the time that is counted.
 func (o *originRow) perMinute() float64 {
-	return math.Round(100*float64(o.actions[journal.Connect])/max(1, o.minutes)) / 100
+	return math.Round(100*float64(o.actions[journal.Connect])/o.minutes) / 100
+}
+
+// spanned is how many minutes the list spans, of which there is one entry at least. A few connections in the first seconds
+// are no flood, hence a minute if that is less; but once the oldest have made room, a flood fills the list in seconds.
+func spanned(list []journal.Establishment, now time.Time) float64 {
+	least := time.Minute
+	if list[0].Seq > 1 {
+		least = time.Second
+	}
+	return max(least, now.Sub(list[0].Time)).Minutes()
 }
 
 // originRows sums up what is kept of connections by where they come from, those first that were made most often.
@@ -115,7 +125,7 @@ func originRows(_ context.Context, src *Snapshots) []*originRow {
 		key := origin{e.Side, e.Address, e.Application, e.User, e.Database}
 		o := byOrigin[key]
 		if o == nil {
-			o = &originRow{origin: key, first: e.Time, minutes: src.Now().Sub(list[0].Time).Minutes()}
+			o = &originRow{origin: key, first: e.Time, minutes: spanned(list, src.Now())}
 			byOrigin[key] = o
 			rows = append(rows, o)
 		}

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -129,7 +130,10 @@ type momentRow struct {
 
 // momentAttrs is a chart as rows: the time, the key's columns, and a column for each field.
 func momentAttrs(keys, fields []string) []attr[momentRow] {
-	attrs := []attr[momentRow]{{"time", Timestamp, func(m momentRow) any { return m.chart.Times[m.at] }}}
+	attrs := []attr[momentRow]{
+		{"time", Timestamp, func(m momentRow) any { return m.chart.Times[m.at] }},
+		{"recorded_seconds", Float8, func(m momentRow) any { return m.chart.Samples[m.at] }},
+	}
 	for i, name := range keys {
 		attrs = append(attrs, attr[momentRow]{name, Text, func(m momentRow) any { return m.line.Key[i] }})
 	}
@@ -139,8 +143,14 @@ func momentAttrs(keys, fields []string) []attr[momentRow] {
 	return attrs
 }
 
+// Bounds of what history takes of memory: a row has twenty values, and is in memory before WHERE and LIMIT choose from it.
+const (
+	maxMoments    = 50_000
+	historyAtOnce = 2
+)
+
 // moments is the rows of a chart in which something is other than zero, by time.
-func moments(chart monitor.Chart) []momentRow {
+func moments(chart monitor.Chart) ([]momentRow, error) {
 	var rows []momentRow
 	for at := range chart.Times {
 		for i := range chart.Lines {
@@ -149,8 +159,12 @@ func moments(chart monitor.Chart) []momentRow {
 				rows = append(rows, momentRow{&chart, line, at})
 			}
 		}
+		if len(rows) > maxMoments {
+			return nil, (&Error{Code: codeLimitExceeded, Message: fmt.Sprintf("more than %d rows were recorded in that time", maxMoments)}).
+				withHint("WHERE and LIMIT choose from them too late to help. GET /api/series of the dashboard gives the part that its filter, from, to and step ask for.")
+		}
 	}
-	return rows
+	return rows, nil
 }
 
 // Stretches of history that views show.
@@ -159,11 +173,28 @@ const (
 	dayLong, dayStep   = 24 * time.Hour, time.Minute
 )
 
-// history is a view of what was recorded in the last stretch of time, step by step.
-func history(name, help string, keys, fields []string, of func(Monitor, monitor.Range) monitor.Chart, stretch, step time.Duration) definition {
-	return define(name, help, momentAttrs(keys, fields), func(_ context.Context, src *Snapshots) []momentRow {
+// history is views of what was recorded in the last stretch of time, step by step. They wait for each other if many are
+// wanted at once.
+type history chan struct{}
+
+func (h history) view(name, help string, keys, fields []string, of func(Monitor, monitor.Range) monitor.Chart, stretch, step time.Duration) definition {
+	build := tried(name, help, momentAttrs(keys, fields), func(_ context.Context, src *Snapshots) ([]momentRow, error) {
 		return moments(of(src.Monitor, monitor.Range{From: src.Now().Add(-stretch), Step: step, Fields: fields}))
 	})
+	return func(src *Snapshots) View {
+		v := build(src)
+		rows := v.Rows
+		v.Rows = func(ctx context.Context) ([][]any, error) {
+			select {
+			case h <- struct{}{}:
+				defer func() { <-h }()
+				return rows(ctx)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		return v
+	}
 }
 
 // monitored is a view that needs the monitor.
@@ -185,16 +216,17 @@ func monitored(build definition) definition {
 func monitorViews() []definition {
 	sourceKeys, poolKeys := []string{"addr", "application", "user", "database"}, []string{"database", "user"}
 	sources, pools := monitor.SourceFields(), monitor.PoolFields()
+	past := make(history, historyAtOnce)
 	all := []definition{
 		define("culprits", "addresses that clients come from, most connections first, with their share", culpritAttrs(),
 			func(_ context.Context, src *Snapshots) []monitor.Culprit {
 				return src.Monitor.Culprits(monitor.RankLive)
 			}),
 		define("leaks", "clients, and sources, that have probably forgotten to give something back", leakAttrs(), leakRows),
-		history("history", "each source, second by second, for the last five minutes", sourceKeys, sources, Monitor.Sources, lately, latelyStep),
-		history("history_day", "each source, minute by minute, for the last day", sourceKeys, sources, Monitor.Sources, dayLong, dayStep),
-		history("pool_history", "each pool, second by second, for the last five minutes", poolKeys, pools, Monitor.Pools, lately, latelyStep),
-		history("pool_history_day", "each pool, minute by minute, for the last day", poolKeys, pools, Monitor.Pools, dayLong, dayStep),
+		past.view("history", "each source, second by second, for the last five minutes", sourceKeys, sources, Monitor.Sources, lately, latelyStep),
+		past.view("history_day", "each source, minute by minute, for the last day", sourceKeys, sources, Monitor.Sources, dayLong, dayStep),
+		past.view("pool_history", "each pool, second by second, for the last five minutes", poolKeys, pools, Monitor.Pools, lately, latelyStep),
+		past.view("pool_history_day", "each pool, minute by minute, for the last day", poolKeys, pools, Monitor.Pools, dayLong, dayStep),
 	}
 	for i, one := range all {
 		all[i] = monitored(one)

@@ -1,8 +1,11 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,7 +77,7 @@ func fakeChart(r monitor.Range, key []string) monitor.Chart {
 		absent.Values = append(absent.Values, []float64{0, 0})
 	}
 	return monitor.Chart{
-		Step: r.Step, Fields: r.Fields, Times: []time.Time{r.From, r.From.Add(r.Step)}, Lines: []monitor.Line{line, absent},
+		Step: r.Step, Fields: r.Fields, Times: []time.Time{r.From, r.From.Add(r.Step)}, Samples: []float64{0, 0.5}, Lines: []monitor.Line{line, absent},
 	}
 }
 
@@ -110,8 +113,76 @@ func TestHistory(t *testing.T) {
 	if len(rows) != 1 {
 		t.Fatalf("want the one moment with something in it: %v", rows)
 	}
-	wantRow(t, rows[0], "time", testNow.Add(-5*time.Minute+time.Second), "addr", "192.0.2.9", "application", "web", "connected", 0, "active", 1, "server_seconds", 12)
+	wantRow(t, rows[0], "time", testNow.Add(-5*time.Minute+time.Second), "addr", "192.0.2.9", "application", "web", "connected", 0, "active", 1, "server_seconds", 12, "recorded_seconds", 0.5)
 	wantRow(t, shown(t, fakeSnapshots(), "pool_history_day")[0], "time", testNow.Add(-24*time.Hour+time.Minute), "database", "app", "user", "alice", "busy", 1, "retired", 11)
+}
+
+func TestAFloodOfConnectionsIsCountedOverItsOwnTime(t *testing.T) {
+	list := fakeEstablishments()[2:] // of 50 s, and the oldest have made room
+	src := fakeSnapshots()
+	src.Establishments = func() []journal.Establishment { return slices.Clone(list) }
+	wantRow(t, shown(t, src, "establishment_rates")[0], "application", "cron", "connects", 1, "connects_per_minute", 1.2)
+	list = slices.Clone(list[:1])
+	list[0].Time = testNow
+	wantRow(t, shown(t, src, "establishment_rates")[0], "connects_per_minute", 60)
+	list[0].Seq = 1 // none has made room
+	wantRow(t, shown(t, src, "establishment_rates")[0], "connects_per_minute", 1)
+}
+
+// longMonitor has recorded a day of many sources. It waits while it draws.
+type longMonitor struct {
+	fakeMonitor
+	lines       int
+	begun, draw chan struct{}
+}
+
+func (m longMonitor) Sources(r monitor.Range) monitor.Chart {
+	m.begun <- struct{}{}
+	<-m.draw
+	const minutes = 1440
+	c := monitor.Chart{Fields: r.Fields, Times: make([]time.Time, minutes), Samples: make([]float64, minutes)}
+	values := make([][]float64, len(r.Fields))
+	for i := range values {
+		values[i] = slices.Repeat([]float64{1}, minutes)
+	}
+	c.Lines = slices.Repeat([]monitor.Line{{Key: []string{"192.0.2.9", "web", "alice", "app"}, Values: values}}, m.lines)
+	return c
+}
+
+func TestHistoryTakesBoundedMemory(t *testing.T) {
+	m := longMonitor{lines: 400, begun: make(chan struct{}, 3*historyAtOnce), draw: make(chan struct{})}
+	src := fakeSnapshots()
+	src.Monitor = m
+	var day View
+	for _, v := range Views(src) {
+		if v.Name == "history_day" {
+			day = v
+		}
+	}
+	refused := make(chan error)
+	show := func() { _, err := day.Rows(t.Context()); refused <- err }
+	for range historyAtOnce {
+		go show() // awaited below
+		<-m.begun
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := day.Rows(ctx); !errors.Is(err, context.Canceled) || len(m.begun) > 0 {
+		t.Errorf("one more than may be made at once: %v", err)
+	}
+	go show() // which waits its turn
+	close(m.draw)
+	for range historyAtOnce + 1 {
+		var e *Error
+		if err := <-refused; !errors.As(err, &e) || e.Code != codeLimitExceeded || !strings.Contains(e.Hint, "/api/series") {
+			t.Errorf("got %v", err)
+		}
+	}
+	m.lines = maxMoments / 1440
+	src.Monitor = m
+	if rows := shown(t, src, "history_day"); len(rows) != m.lines*1440 {
+		t.Errorf("%d rows of %d sources", len(rows), m.lines)
+	}
 }
 
 func TestWithoutAMonitorItIsSaidHowToGetOne(t *testing.T) {

@@ -62,9 +62,10 @@ func (e *Event) likeness() likeness {
 	return likeness{e.Kind, e.Reason, e.Address, e.Application, e.User, e.Database}
 }
 
-func (e *Event) cut() {
+// shorten makes e fit to be kept.
+func (e *Event) shorten() {
 	for _, s := range []*string{&e.Reason, &e.Address, &e.Application, &e.User, &e.Database, &e.Detail} {
-		*s = cut(*s)
+		*s = own(*s)
 	}
 }
 

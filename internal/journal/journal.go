@@ -20,14 +20,15 @@ const (
 // Journal is the two lists. Any goroutine may use it, also a loop: its lock is held for less than a microsecond, but
 // for whoever reads, who copies under it. A nil Journal keeps nothing.
 type Journal struct {
-	mu             sync.Mutex          // guards all below
-	events         [kinds]ring[*Event] // by kind, so that a flood of one does not push out the others
-	latest         map[likeness]*Event // the entry that the next like event may join
-	counts         [kinds]uint64       // of events so far
-	noted          uint64              // entries so far
-	kept           int                 // of them
-	establishments ring[step]          // oldest first
-	established    uint64              // so many so far
+	mu          sync.Mutex          // guards all below
+	events      [kinds]ring[*Event] // by kind, so that a flood of one does not push out the others
+	latest      map[likeness]*Event // the entry that the next like event may join
+	counts      [kinds]uint64       // of events so far
+	noted       uint64              // entries so far
+	kept        int                 // of them
+	steps       [actions]ring[step] // by action, likewise: anybody can have logins refused
+	established uint64              // so many so far
+	stepsKept   int                 // of them
 }
 
 // New returns an empty journal.
@@ -42,7 +43,7 @@ func (j *Journal) Note(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
-	e.cut()
+	e.shorten()
 	e.Until, e.Count = e.Time, 1
 	like := e.likeness()
 	j.mu.Lock()
@@ -64,13 +65,7 @@ func (j *Journal) Note(e Event) {
 
 // dropLocked makes room for one event.
 func (j *Journal) dropLocked() {
-	most := &j.events[0]
-	for k := range j.events {
-		if j.events[k].len > most.len {
-			most = &j.events[k]
-		}
-	}
-	gone := most.pop()
+	gone := longest(j.events[:]).pop()
 	j.kept--
 	if like := gone.likeness(); j.latest[like] == gone {
 		delete(j.latest, like)
@@ -82,8 +77,8 @@ func (j *Journal) Events() []Event {
 	if j == nil {
 		return nil
 	}
+	all := make([]Event, 0, maxEvents) // before the lock, for which loops wait
 	j.mu.Lock()
-	all := make([]Event, 0, j.kept)
 	for k := range j.events {
 		of := &j.events[k]
 		for i := range of.len {
@@ -109,7 +104,8 @@ func (j *Journal) Counts() map[string]uint64 {
 	return counts
 }
 
-// Establish keeps a step in the life of a connection. Time is now, unless it is given.
+// Establish keeps a step in the life of a connection. Time is now, unless it is given. When there is no room, the oldest
+// goes of the action that there is most of.
 func (j *Journal) Establish(e Establishment) {
 	if j == nil {
 		return
@@ -120,11 +116,14 @@ func (j *Journal) Establish(e Establishment) {
 	s := stepOf(&e)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.establishments.len == maxEstablishments {
-		j.establishments.pop()
+	if j.stepsKept == maxEstablishments {
+		longest(j.steps[:]).pop()
+		j.stepsKept--
 	}
 	j.established++
-	j.establishments.push(s)
+	j.stepsKept++
+	s.seq = j.established
+	j.steps[e.Action].push(s)
 }
 
 // Establishments is what is kept of the lives of connections, oldest first.
@@ -132,18 +131,24 @@ func (j *Journal) Establishments() []Establishment {
 	if j == nil {
 		return nil
 	}
+	kept := make([]step, 0, maxEstablishments) // before the lock, for which loops wait
 	j.mu.Lock()
-	kept := j.establishments.appendTo(make([]step, 0, j.establishments.len))
-	first := j.established - uint64(len(kept)) + 1
+	for a := range j.steps {
+		kept = j.steps[a].appendTo(kept)
+	}
 	j.mu.Unlock()
+	slices.SortFunc(kept, func(a, b step) int { return cmp.Compare(a.seq, b.seq) })
 	all := make([]Establishment, len(kept))
 	for i := range kept {
-		all[i] = kept[i].establishment(first + uint64(i))
+		all[i] = kept[i].establishment()
 	}
 	return all
 }
 
-// cut is s, or as much of it as is kept: whole runes, in memory of their own.
+// own is as much of s as is kept, in memory of its own: s may be part of a packet that is far larger.
+func own(s string) string { return strings.Clone(cut(s)) }
+
+// cut is s, or as much of it as is kept: whole runes.
 func cut(s string) string {
 	if len(s) <= maxString {
 		return s
@@ -155,5 +160,5 @@ func cut(s string) string {
 	if !utf8.RuneStart(s[end]) {
 		end = maxString // it is no UTF-8
 	}
-	return strings.Clone(s[:end])
+	return s[:end]
 }

@@ -2,11 +2,13 @@ package journal
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 )
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
@@ -87,12 +89,65 @@ func TestEstablishmentsAreBounded(t *testing.T) {
 	}
 }
 
+// Anybody can have as many connections refused as they like: that must not push out what became of the others.
+func TestFloodOfRefusalsLeavesTheOtherEstablishments(t *testing.T) {
+	j := New()
+	for i := range uint64(1_000) {
+		j.Establish(Establishment{Action: Action(i % 3), Client: i + 1})
+	}
+	for range 10 * maxEstablishments {
+		j.Establish(Establishment{Action: Refuse, Cause: "malformed"})
+	}
+	j.Establish(Establishment{Action: Close, Client: 7})
+	all := j.Establishments()
+	of := [actions]int{}
+	for i, e := range all {
+		of[e.Action]++
+		if i < 1_000 && (e.Seq != e.Client || e.Client != uint64(i+1) || e.Action != Action(i%3)) || i > 0 && e.Seq <= all[i-1].Seq {
+			t.Fatalf("entry %d is %+v", i, e)
+		}
+	}
+	if of != [actions]int{334, 333, 334, maxEstablishments - 1_001} || all[len(all)-1].Seq != 10*maxEstablishments+1_001 {
+		t.Errorf("%v are kept, the last is %+v", of, all[len(all)-1])
+	}
+}
+
+// What is kept must not keep the packet alive that it came in.
+func TestStringsHaveMemoryOfTheirOwn(t *testing.T) {
+	if n := unsafe.Sizeof(step{}); n > 72 {
+		t.Errorf("a step takes %d bytes", n)
+	}
+	packet := strings.Repeat("p", 16<<10)
+	begin := uintptr(unsafe.Pointer(unsafe.StringData(packet)))
+	short, long := packet[100:110], packet[1_000:2_000]
+	for _, s := range []string{short, long} {
+		j := New()
+		j.Note(Event{Reason: s, Address: s, Application: s, User: s, Database: s, Detail: "x"})
+		j.Note(Event{Reason: s, Address: s, Application: s, User: s, Database: s, Detail: s}) // joins it
+		j.Establish(Establishment{Address: s, Application: s, User: s, Database: s, Cause: s})
+		e, c := j.Events()[0], j.Establishments()[0]
+		for i, kept := range []string{
+			e.Reason, e.Address, e.Application, e.User, e.Database, e.Detail, c.Address, c.Application, c.User, c.Database, c.Cause,
+		} {
+			if at := uintptr(unsafe.Pointer(unsafe.StringData(kept))); at >= begin && at < begin+uintptr(len(packet)) {
+				t.Errorf("string %d of %d bytes is part of the packet", i, len(kept))
+			}
+		}
+		for like := range j.latest {
+			if at := uintptr(unsafe.Pointer(unsafe.StringData(like.user))); at >= begin && at < begin+uintptr(len(packet)) {
+				t.Error("the likeness is part of the packet")
+			}
+		}
+	}
+	runtime.KeepAlive(packet)
+}
+
 // Memory grows only as things come.
 func TestEmptyJournalIsSmall(t *testing.T) {
 	j := New()
 	j.Establish(Establishment{})
 	j.Note(Event{})
-	if n := len(j.establishments.items); n > smallest {
+	if n := len(j.steps[Connect].items); n > smallest {
 		t.Errorf("room for %d", n)
 	}
 	var r ring[int]

@@ -31,6 +31,17 @@ func (r *ring[T]) pop() (one T) {
 // at is the item number i from the beginning.
 func (r *ring[T]) at(i int) *T { return &r.items[(r.first+i)%len(r.items)] }
 
+// longest is the ring that has most in it.
+func longest[T any](rings []ring[T]) *ring[T] {
+	most := &rings[0]
+	for i := range rings {
+		if rings[i].len > most.len {
+			most = &rings[i]
+		}
+	}
+	return most
+}
+
 func (r *ring[T]) resize(size int) {
 	r.items, r.first = r.appendTo(make([]T, 0, size))[:size], 0
 }

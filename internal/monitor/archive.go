@@ -258,7 +258,12 @@ func (a *archive[K]) addUpLocked(rows []sampleRow[K]) {
 		a.growLocked(s)
 	}
 	for k := range a.sums {
-		a.rest[g+k] = max(0, a.rest[g+k])
+		if rest := a.rest[g+k]; rest < 0 {
+			a.rest[g+k] = 0
+			if a.moves { // the sum never falls, so it is behind by this and will catch up
+				a.sums[k] -= rest
+			}
+		}
 		a.total[g+k] = a.rest[g+k]
 		for _, s := range a.tracked {
 			a.total[g+k] += s.now[g+k]
@@ -267,7 +272,8 @@ func (a *archive[K]) addUpLocked(rows []sampleRow[K]) {
 	a.totals, a.sums = a.sums, a.totals
 }
 
-// growLocked works out how much the counters of a series have grown: those that have gone back have begun at 0 again.
+// growLocked works out how much the counters of a series have grown: those that are less than half of what they were
+// have begun at 0 again. Others may be a little less than before, as time is, and grow when they are past it.
 func (a *archive[K]) growLocked(s *series[K]) {
 	g := len(a.gauges)
 	for k, total := range s.totals {
@@ -278,6 +284,12 @@ func (a *archive[K]) growLocked(s *series[K]) {
 		case !s.was: // its first sample, or it was away
 		case s.present && total >= s.before[k]:
 			grown = total - s.before[k]
+		case s.present && 2*total >= s.before[k]:
+			grown, s.totals[k] = 0, s.before[k]
+			if !a.moves { // else it may have moved to the others, and counts there
+				a.rest[g+k] += s.before[k] - total
+				a.sums[k] += s.before[k] - total
+			}
 		case !a.moves: // what was counted before is in no row any more
 			a.rest[g+k] += s.before[k]
 		}

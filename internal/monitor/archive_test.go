@@ -432,6 +432,38 @@ func TestClockThatIsSetBack(t *testing.T) {
 	}
 }
 
+// Time that servers were used for may go back by some milliseconds: that is no growth, nor a beginning.
+func TestCountersThatGoBackALittle(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		shape := testShape(1)
+		shape.moves = moves
+		a := newArchive(shape, false)
+		second := testBegin
+		for _, n := range [][2]int64{{1000, 500}, {990, 500}, {985, 510}, {1005, 511}, {1010, 530}, {40, 530}, {50, 530}} {
+			second++
+			rows := make([]sampleRow[string], 2)
+			rows[0].key, rows[0].values[0], rows[0].values[3] = "a", 5, n[0]
+			rows[1].key, rows[1].values[0], rows[1].values[3] = "b", 1, n[1]
+			if moves && n[0] <= 50 { // a is forgotten, and back at once
+				rows = append(rows, sampleRow[string]{key: restName})
+				rows[2].values[3] = 1010
+			}
+			a.sample(second, rows)
+		}
+		_, shown := shownBy(a, testBegin+1, 1, 7, nil)
+		if got := shown["a"][3]; !slices.Equal(got, []float64{1000, 0, 0, 5, 5, 40, 10}) {
+			t.Errorf("it has grown by %v (moves: %t)", got, moves)
+		}
+		want := []float64{500, 0, 10, 1, 19, 0, 0}
+		if moves { // what has gone back may be in the others' row, which catches up
+			want = []float64{500, 0, 0, 11, 19, 0, 0}
+		}
+		if got := shown[restName][3]; !slices.Equal(got, want) {
+			t.Errorf("the others have grown by %v (moves: %t)", got, moves)
+		}
+	}
+}
+
 func TestCountersOfPoolsBeginAgain(t *testing.T) {
 	a := newArchive(poolShape(), false)
 	key := PoolKey{"shop", "anna"}

@@ -20,6 +20,7 @@ type Range struct {
 type Chart struct {
 	Step     time.Duration
 	Times    []time.Time // when each step begins
+	Samples  []float64   // seconds recorded in each step: a rate is a counter by these, for a step may not be over yet
 	KeyNames []string
 	Fields   []string
 	Lines    []Line // those with most clients first
@@ -67,7 +68,7 @@ func chart[K comparable](m *Monitor, a *archive[K], kind string, r Range) Chart 
 	}
 	p := a.plot(begin, step, points, columns, r.Keep)
 	a.read(p, m.fileOf(kind))
-	c := Chart{Step: time.Duration(step) * time.Second, KeyNames: a.keyNames, Fields: fields, Times: make([]time.Time, points)}
+	c := Chart{Step: time.Duration(step) * time.Second, KeyNames: a.keyNames, Fields: fields, Times: make([]time.Time, points), Samples: p.samples}
 	for i := range c.Times {
 		c.Times[i] = time.Unix(begin+int64(i)*step, 0)
 	}

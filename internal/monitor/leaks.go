@@ -66,9 +66,10 @@ type LeakStat struct {
 
 const (
 	sweepEvery  = 500 * time.Millisecond
-	leaksMost   = 1000 // reports; further leaks are only counted
-	leakLines   = 10   // in the log, in a minute
-	lookUpEvery = 2 * time.Second
+	leaksMost   = 1000            // reports; further leaks are only counted
+	leakLines   = 10              // in the log, in a minute
+	lookUpEvery = 2 * time.Second // or less often, so that it takes one part in lookUpPart of the time
+	lookUpPart  = 20
 	lookUpsMost = leaksMost
 
 	// forSoLong stands in a reason for how long it is by the time that it is read.
@@ -85,8 +86,9 @@ type leakWatch struct {
 	known     map[frontend.SessionID]bool
 	spare     map[frontend.SessionID]bool
 	lookedUp  time.Time
-	searched  []*Leak // whose process is to be found out
-	logged    int     // lines of the minute
+	pause     time.Duration // until processes may be searched again
+	searched  []search
+	logged    int // lines of the minute
 	unlogged  int
 	minuteEnd time.Time
 
@@ -99,6 +101,12 @@ type leakWatch struct {
 	bySource map[SourceKey]int
 	found    [leakKinds]uint64
 	fresh    []*Leak // growths that the log has not been told of
+}
+
+// search is for the process that a leak is.
+type search struct {
+	leak  *Leak
+	again bool // there was no time for all processes
 }
 
 func newLeakWatch(now func() time.Time, log *slog.Logger) *leakWatch {
@@ -135,24 +143,30 @@ func (m *Monitor) sweep(now time.Time) {
 
 // note takes in what a sweep has found.
 func (w *leakWatch) note(now time.Time, over []frontend.SessionID, fresh []frontend.ClientInfo) {
+	news, growths := w.update(now, over, fresh)
+	w.lookUp(now, news)
+	w.tell(now, append(news, growths...))
+}
+
+// update returns the leaks that are new, and the sources that have begun to grow.
+func (w *leakWatch) update(now time.Time, over []frontend.SessionID, fresh []frontend.ClientInfo) (news, growths []*Leak) {
 	still := w.spare
 	clear(still)
 	for _, id := range over {
 		still[id] = true
 	}
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	for id, l := range w.clients {
 		if !still[id] {
 			w.endLocked(id, l)
 		}
 	}
-	var news []*Leak
 	for i := range fresh {
 		if l := w.beginLocked(now, &fresh[i]); l != nil {
 			news = append(news, l)
 		}
 	}
-	growths := make([]*Leak, 0, len(w.fresh))
 	for _, l := range w.fresh {
 		growths = append(growths, new(*l)) // the sampler goes on counting
 	}
@@ -163,9 +177,7 @@ func (w *leakWatch) note(now time.Time, over []frontend.SessionID, fresh []front
 		}
 	}
 	w.known, w.spare = still, w.known
-	w.mu.Unlock()
-	w.lookUp(now, news)
-	w.tell(now, append(news, growths...))
+	return news, growths
 }
 
 func (w *leakWatch) endLocked(id frontend.SessionID, l *Leak) {
@@ -232,32 +244,36 @@ func (l *Leak) reason(now time.Time) string {
 	return strings.Replace(l.Why, forSoLong, max(0, now.Sub(l.Since)).Truncate(time.Second).String(), 1)
 }
 
-// lookUp finds out which local processes new leaks are. All processes are searched at most once in lookUpEvery, for all
-// that wait for it.
+// lookUp finds out which local processes new leaks are. All processes are searched at once for all that wait for it, and
+// not often.
 func (w *leakWatch) lookUp(now time.Time, news []*Leak) {
 	for _, l := range news {
 		switch {
 		case l.PID != 0:
 			w.identify(l, l.PID)
 		case l.ends.local() && len(w.searched) < lookUpsMost:
-			w.searched = append(w.searched, l)
+			w.searched = append(w.searched, search{leak: l})
 		}
 	}
-	if len(w.searched) == 0 || now.Sub(w.lookedUp) < lookUpEvery && !now.Before(w.lookedUp) {
+	if len(w.searched) == 0 || now.Sub(w.lookedUp) < w.pause && !now.Before(w.lookedUp) {
 		return
 	}
-	w.lookedUp = now
 	wanted := make([]connection, 0, len(w.searched))
-	for _, l := range w.searched {
-		wanted = append(wanted, l.ends)
+	for _, s := range w.searched {
+		wanted = append(wanted, s.leak.ends)
 	}
-	found := w.processes.find(wanted)
-	for _, l := range w.searched {
-		if pid, ok := found[l.ends]; ok {
-			w.identify(l, pid)
+	begun := w.processes.now()
+	found, whole := w.processes.find(wanted)
+	w.lookedUp, w.pause = now, max(lookUpEvery, lookUpPart*w.processes.now().Sub(begun))
+	var again []search
+	for _, s := range w.searched {
+		if pid, ok := found[s.leak.ends]; ok {
+			w.identify(s.leak, pid)
+		} else if !whole && !s.again {
+			again = append(again, search{s.leak, true})
 		}
 	}
-	w.searched = nil
+	w.searched = again
 }
 
 func (w *leakWatch) identify(l *Leak, pid int) {
@@ -267,8 +283,9 @@ func (w *leakWatch) identify(l *Leak, pid int) {
 	l.PID, l.Command = pid, command
 }
 
-// tell has the log say what is new, not more than somebody would read.
+// tell has the log say what is new, not more than somebody would read, nor what may be secret: SHOW LEAKS has the rest.
 func (w *leakWatch) tell(now time.Time, news []*Leak) {
+	loggedTags := []string{"file", "controller", "action", "framework"} // others may hold anything
 	if !now.Before(w.minuteEnd) {
 		if w.unlogged > 0 {
 			w.log.Warn("more leaks were suspected than were logged", "leaks", w.unlogged, "hint", "SHOW LEAKS lists those that there are")
@@ -286,7 +303,12 @@ func (w *leakWatch) tell(now time.Time, news []*Leak) {
 			w.log.Warn("a source opens connections and does not close them", args...)
 			continue
 		}
-		args = append(args, "session_id", l.Client, "port", l.Port, "pid", l.PID, "command", l.Command, "connected", l.Connected, "comment", l.Comment)
+		args = append(args, "session_id", l.Client, "port", l.Port, "pid", l.PID, "connected", l.Connected)
+		for _, tag := range l.Tags {
+			if slices.Contains(loggedTags, tag.Key) {
+				args = append(args, tag.Key, tag.Value)
+			}
+		}
 		w.log.Warn("a client is suspected of a leak", args...)
 	}
 }

@@ -43,8 +43,8 @@ func (w *leakWatch) grow(a *archive[SourceKey], now time.Time, window time.Durat
 			g.restart(now, window, clients)
 			w.growths[key] = g
 		}
-		g.seen = now
 		w.judgeLocked(key, g, now, clients)
+		g.seen = now // judging may begin anew
 	})
 	for key, g := range w.growths {
 		if !g.seen.Equal(now) { // it is not tracked by name any more

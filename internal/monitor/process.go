@@ -28,25 +28,35 @@ type processes struct {
 	root string // /proc
 	own  int    // our process
 	now  func() time.Time
+	next int // process where a search goes on for which there was no time
 }
 
 // scanMost bounds a search through all processes: there may be very many, with very many files.
 const scanMost = time.Second
 
-// find finds the processes at the other ends of connections, all in one search.
-func (p *processes) find(connections []connection) map[connection]int {
+// find finds the processes at the other ends of connections, all in one search. It reports whether there was time for all
+// processes; if not, the next search begins with the others.
+func (p *processes) find(connections []connection) (found map[connection]int, whole bool) {
 	sockets := map[string]connection{} // by what /proc calls them
 	for _, table := range []string{"net/tcp", "net/tcp6"} {
 		p.findSockets(table, connections, sockets)
 	}
-	found := map[connection]int{}
+	found = map[connection]int{}
 	if len(sockets) == 0 {
-		return found
+		return found, true
 	}
 	until := p.now().Add(scanMost)
-	for _, pid := range p.list() {
-		if len(sockets) == 0 || p.now().After(until) {
+	pids := p.list()
+	if i := slices.Index(pids, p.next); i > 0 {
+		pids = append(pids[i:], pids[:i]...)
+	}
+	for _, pid := range pids {
+		if len(sockets) == 0 {
 			break
+		}
+		if p.now().After(until) {
+			p.next = pid
+			return found, false
 		}
 		for _, name := range p.files(pid) {
 			if c, ok := sockets[name]; ok {
@@ -55,7 +65,8 @@ func (p *processes) find(connections []connection) map[connection]int {
 			}
 		}
 	}
-	return found
+	p.next = 0
+	return found, true
 }
 
 // findSockets looks the clients' ends up in one of the kernel's tables.
@@ -171,33 +182,40 @@ func (p *processes) command(pid int) string {
 
 const masked = "***"
 
+// secretWord is what names of secrets contain.
+const secretWord = `(?:pass(?:w(?:or)?d|phrase|code)?|pwd?|secret|token|key|credential|auth|bearer|identified by)`
+
 var (
-	// secretOption is an option whose value is the next argument.
-	secretOption = regexp.MustCompile(`(?i)^--?[\w-]*(password|passwd|passphrase|pwd|secret|token|api[-_]?key)$`)
-	// shortPassword is MySQL's way, which other programs follow. That psql's -p5432 looks alike costs its port.
-	shortPassword = regexp.MustCompile(`^-p.+`)
-	secretValue   = regexp.MustCompile(`(?i)((?:password|passwd|passphrase|pwd|secret|token|api[-_]?key)[\w-]*["']?\s*[=:]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|\S+)`)
-	// secretWhole is an argument that has nothing but a secret behind its equals sign, blanks included.
-	secretWhole = regexp.MustCompile(`(?is)^(-{0,2}[\w.-]*(?:password|passwd|passphrase|pwd|secret|token|api[-_]?key)[\w-]*=).*`)
-	secretURL   = regexp.MustCompile(`(://[^/\s:@]*:)\S*@`)
+	// secretLast is a name at the end of an argument: the next one is the secret.
+	secretLast = regexp.MustCompile(`(?i)` + secretWord + `s?\d*[^\w./-]*$`)
+	// secretRest is a name within an argument. Where the secret ends is not to be known, so the rest goes.
+	secretRest = regexp.MustCompile(`(?is)(` + secretWord + `(?:[^\s=:]*\s*[=:]|s?\d*[^\w./-])\s*).+`)
+	// shortOption is what many programs call a password. That it is the port of others costs that.
+	shortOption = regexp.MustCompile(`(?s)((?:^|\s)-[pP][\s=]*)[^\s=].*`)
+	shortLast   = regexp.MustCompile(`(?:^|\s)-[pP]\s*$`)
+	// secretUser is user:secret@ and user/secret@, with or without what makes it a URL.
+	secretUser = regexp.MustCompile(`(?is)((?:[a-z][\w+.-]*://)?[^\s:/@]*:).*@|([^\s:/@]*/)\S+@`)
+	meaning    = regexp.MustCompile(`[\pL\pN]`)
 )
 
-// maskCommand is a command line in which secrets are replaced by stars. What may be one counts as one.
+// maskCommand is a command line in which secrets are replaced by stars. What may be one counts as one: it is better to
+// show too little.
 func maskCommand(args []string) string {
 	shown := make([]string, 0, len(args))
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		if shortPassword.MatchString(arg) && i > 0 {
-			arg = "-p" + masked
-		}
-		arg = secretWhole.ReplaceAllString(arg, "${1}"+masked)
-		arg = secretURL.ReplaceAllString(arg, "${1}"+masked+"@")
-		arg = secretValue.ReplaceAllString(arg, "${1}"+masked)
-		shown = append(shown, arg)
-		if secretOption.MatchString(arg) && i+1 < len(args) {
+	secret, behind := false, false // this argument is one, the last one was
+	for i, arg := range args {
+		marks := !meaning.MatchString(arg) // such as = and + , or -- : what is meant comes behind it
+		last := i > 0 && secretLast.MatchString(arg) || shortLast.MatchString(arg)
+		if secret || behind && marks {
 			shown = append(shown, masked)
-			i++
+			secret, behind = marks || last, true
+			continue
 		}
+		secret, behind = last, false
+		arg = secretUser.ReplaceAllString(arg, "${1}${2}"+masked+"@")
+		arg = secretRest.ReplaceAllString(arg, "${1}"+masked)
+		arg = shortOption.ReplaceAllString(arg, "${1}"+masked)
+		shown = append(shown, arg)
 	}
 	return cutText(strings.Join(shown, " "), shownCommand)
 }

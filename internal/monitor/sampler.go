@@ -90,9 +90,7 @@ func (m *Monitor) sample() {
 func (m *Monitor) takeSample(now time.Time) {
 	second := now.Unix()
 	sources := m.src.Sources()
-	m.leaks.mu.Lock()
-	m.sampler.fillSources(sources, m.leaks.bySource)
-	m.leaks.mu.Unlock()
+	m.fillSources(sources)
 	if !m.sources.sample(second, m.sampler.sources) {
 		return
 	}
@@ -107,6 +105,13 @@ func (m *Monitor) takeSample(now time.Time) {
 		default: // the disk is slow
 		}
 	}
+}
+
+// fillSources is a function so that a bug in it leaves nothing locked.
+func (m *Monitor) fillSources(list []frontend.SourceStat) {
+	m.leaks.mu.Lock()
+	defer m.leaks.mu.Unlock()
+	m.sampler.fillSources(list, m.leaks.bySource)
 }
 
 func (s *sampler) fillSources(list []frontend.SourceStat, leaked map[SourceKey]int) {

@@ -129,6 +129,9 @@ func TestSamplesOfSourcesAndPools(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 	webKey := []string{"10.0.0.1", "web", "anna", "shop"}
+	if !same(c.Samples, 1, 1, 0, 0, 1) {
+		t.Errorf("%v seconds recorded", c.Samples)
+	}
 	for field, want := range map[string][]float64{
 		"connected": {8, 10, nan, nan, 10}, "active": {2, 2, nan, nan, 2}, "idle": {4, 4, nan, nan, 4}, "idle_in_transaction": {1, 1, nan, nan, 1},
 		"waiting": {1, 1, nan, nan, 1}, "pinned": {1, 1, nan, nan, 1}, "leaked": {0, 0, nan, nan, 0},
@@ -143,6 +146,9 @@ func TestSamplesOfSourcesAndPools(t *testing.T) {
 		t.Errorf("cron: %v", got)
 	}
 	c = m.Pools(Range{From: begin, Step: 10 * time.Second})
+	if !same(c.Samples, 3) { // it is not over
+		t.Errorf("%v seconds recorded", c.Samples)
+	}
 	for field, want := range map[string]float64{
 		"open": 6, "busy": 4, "idle": 2, "waiting": 4. / 3, "waiting_max": 4, "requests": 80, "wait_seconds": 2.5, "opened": 6,
 	} {

@@ -23,6 +23,7 @@ const (
 	kindPools   = "pools"
 
 	namesMost = 5_000 // series of a kind in a day that have a name; the rest are the others
+	daysKept  = 31    // on which historyKept may lie
 	dayFormat = "2006-01-02"
 
 	lockTimeout = time.Second // to wait for another process that has the file
@@ -171,7 +172,7 @@ func hintFor(err error) string {
 	return ""
 }
 
-// save writes minutes by kind, and forgets days that are over for long enough. It reports whether they are written.
+// save writes minutes by kind, and forgets the oldest day if there are too many. It reports whether they are written.
 func (s *store) save(batch map[string][]record) bool {
 	if !s.open() {
 		return false
@@ -191,7 +192,7 @@ func (s *store) save(batch map[string][]record) bool {
 					}
 				}
 			}
-			return dropDays(tx, s.now().Add(-historyKept).UTC().Format(dayFormat))
+			return dropDay(tx, s.now().UTC().Format(dayFormat))
 		})
 	})
 	s.mu.RUnlock()
@@ -307,19 +308,22 @@ func (d *dictionary) id(names *bbolt.Bucket, name string) (uint64, error) {
 	return id, nil
 }
 
-// dropDays forgets the days before one.
-func dropDays(tx *bbolt.Tx, first string) error {
-	var old [][]byte
+// dropDay forgets the oldest day if there are more than are kept. A clock that is wrong for a minute must not cost the
+// history: days are counted, whatever their dates, but for those that lie in the future, and one goes at a time.
+func dropDay(tx *bbolt.Tx, today string) error {
+	var oldest []byte
+	days := 0
 	c := tx.Cursor()
-	for name, _ := c.First(); name != nil && string(name) < first; name, _ = c.Next() {
-		if _, err := time.Parse(dayFormat, string(name)); err == nil {
-			old = append(old, append([]byte(nil), name...))
+	for name, _ := c.First(); name != nil && string(name) <= today; name, _ = c.Next() {
+		if _, err := time.Parse(dayFormat, string(name)); err != nil {
+			continue
+		}
+		if days++; days == 1 {
+			oldest = append(oldest, name...)
 		}
 	}
-	for _, name := range old {
-		if err := tx.DeleteBucket(name); err != nil {
-			return err
-		}
+	if days <= daysKept {
+		return nil
 	}
-	return nil
+	return tx.DeleteBucket(oldest)
 }

@@ -102,6 +102,62 @@ func TestHistoryOutlivesThePooler(t *testing.T) {
 	}
 }
 
+// days is the days that a file has.
+func days(t *testing.T, st *store) (days []string) {
+	t.Helper()
+	if err := st.db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+			if string(name) != string(keyFormat) {
+				days = append(days, string(name))
+			}
+			return nil
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return days
+}
+
+// A clock that is wrong for a while costs a day at most.
+func TestWrongClockLeavesTheHistory(t *testing.T) {
+	s := newScene()
+	st := newStore(filepath.Join(t.TempDir(), "history"), s.now, s.monitor("").log)
+	defer st.close()
+	save := func() {
+		t.Helper()
+		if !st.save(map[string][]record{kindSources: {{at: s.clock.Unix(), samples: 60}}}) {
+			t.Fatal(s.log.String())
+		}
+	}
+	const day = 24 * time.Hour
+	s.clock = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for range daysKept {
+		save()
+		save()
+		s.pass(day)
+	}
+	s.pass(-day)
+	if got := days(t, st); len(got) != daysKept || got[0] != "2026-03-01" || got[30] != "2026-03-31" {
+		t.Fatalf("days %v", got)
+	}
+	for _, wrong := range []time.Duration{60 * day, -2000 * day, 3000 * day} {
+		s.pass(wrong)
+		save()
+		s.pass(-wrong)
+		save()
+	}
+	if got := days(t, st); len(got) != daysKept+1 || got[0] != "2026-03-02" || got[len(got)-3] != "2026-03-31" {
+		t.Errorf("days %v", got)
+	}
+	for range 40 {
+		s.pass(day)
+		save()
+	}
+	if got := days(t, st); len(got) != daysKept+2 || got[0] != "2026-04-10" {
+		t.Errorf("days %v", got)
+	}
+}
+
 func TestHistoryEndsAfterThirtyDays(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "history")
 	s := newScene()
@@ -111,32 +167,23 @@ func TestHistoryEndsAfterThirtyDays(t *testing.T) {
 	m := s.monitor(file)
 	defer m.Close()
 	s.minutes(m, 4) // across midnight
-	days := func() (days []string) {
-		if err := m.store.db.View(func(tx *bbolt.Tx) error {
-			return tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
-				days = append(days, string(name))
-				return nil
-			})
-		}); err != nil {
-			t.Fatal(err)
-		}
-		return days
-	}
 	s.minutes(m, 1)
-	if got := days(); !slices.Equal(got, []string{"2026-03-01", "2026-03-02", "format"}) {
+	if got := days(t, m.store); !slices.Equal(got, []string{"2026-03-01", "2026-03-02"}) {
 		t.Fatalf("days %v", got)
 	}
 	if got := connectedBy(m, begin, begin.Add(4*time.Minute)); !same(got, 3, 3, 3, 3) {
 		t.Errorf("across midnight: %v", got)
 	}
-	s.pass(29*24*time.Hour + 23*time.Hour)
-	s.minutes(m, 2)
-	if got := days(); len(got) != 4 || got[0] != "2026-03-01" {
+	for range 29 {
+		s.pass(24 * time.Hour)
+		s.minutes(m, 2)
+	}
+	if got := days(t, m.store); len(got) != 31 || got[0] != "2026-03-01" {
 		t.Errorf("before thirty days are over: %v", got)
 	}
 	s.pass(24 * time.Hour)
 	s.minutes(m, 2)
-	if got := days(); len(got) != 4 || got[0] != "2026-03-02" {
+	if got := days(t, m.store); len(got) != 31 || got[0] != "2026-03-02" {
 		t.Errorf("after thirty days: %v", got)
 	}
 }

@@ -29,9 +29,9 @@ func (t *Tracer) tellLosses(now time.Time) {
 	fault := t.fault
 	t.fault = nil
 	t.mu.Unlock()
-	if fault == nil { // the collector takes them, but others came faster
+	if fault == nil { // they are sent, but others came faster
 		t.log.Warn("traces were lost because there were too many", "endpoint", t.endpoint, "lost", n)
 		return
 	}
-	t.log.Warn("traces were lost because the collector did not take them", "endpoint", t.endpoint, "lost", n, "error", fault)
+	t.log.Warn("traces were lost because they could not be sent", "endpoint", t.endpoint, "lost", n, "error", fault)
 }

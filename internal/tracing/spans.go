@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -19,8 +20,12 @@ const (
 	serverPIDKey   = attribute.Key("pooler.server.pid")
 )
 
-// makeSpans makes the span of a request and those of its stages.
+// makeSpans makes the span of a request and those of its stages. It may change tr.
 func (t *Tracer) makeSpans(tr *frontend.Trace) {
+	// What is no UTF-8 cannot be encoded, nor can all that would be sent with it.
+	for _, s := range []*string{&tr.Database, &tr.User, &tr.Application, &tr.Statement} {
+		*s = strings.ToValidUTF8(*s, "\uFFFD")
+	}
 	ctx := context.Background()
 	if tr.Parent != [8]byte{} {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{

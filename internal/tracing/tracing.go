@@ -57,7 +57,7 @@ type Tracer struct {
 func New(endpoint, version string, log *slog.Logger) (*Tracer, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return nil, fmt.Errorf("trace_endpoint: %w", err)
+		return nil, err // which names the URL
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/traces"
@@ -101,7 +101,7 @@ func (t *Tracer) Note(tr frontend.Trace) {
 	}
 }
 
-// Dropped counts the traces that were lost: the collector did not take them, or not fast enough.
+// Dropped counts the traces that were lost: they could not be sent, or not fast enough.
 func (t *Tracer) Dropped() uint64 { return t.dropped.Load() }
 
 // Close sends what has been noted, until ctx ends. Nothing must be noted any more.

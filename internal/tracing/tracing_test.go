@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -181,6 +182,42 @@ func TestSpansOfARequest(t *testing.T) {
 		if got[key] != want {
 			t.Errorf("%s: %q, want %q", key, got[key], want)
 		}
+	}
+}
+
+// Names and statements are the client's, and may be anything: one that is no UTF-8 does not keep the others back.
+func TestTextThatIsNoUTF8(t *testing.T) {
+	c := newCollector(t)
+	tr, log := newTracer(t, c.URL)
+	for range 10 {
+		tr.Note(frontend.Trace{Begun: day, Ended: day, Server: after(0, 1), Database: "good", Statement: "select 1"})
+	}
+	bad := "a\xffb"
+	tr.Note(frontend.Trace{Begun: day, Ended: day, Server: after(0, 1), Database: bad, User: bad, Application: bad, Statement: bad})
+	closeTracer(t, tr, 20*time.Second)
+	if len(c.spans) != 22 || tr.Dropped() != 0 {
+		t.Fatalf("%d spans, %d traces lost, log %q", len(c.spans), tr.Dropped(), log.lines())
+	}
+	request := c.spans[21] // a span is made when it ends
+	got := attributes(request.Attributes)
+	for _, key := range []string{"db.namespace", "db.query.text", "pooler.user", "pooler.application"} {
+		if got[key] != "a\uFFFDb" {
+			t.Errorf("%s: %q", key, got[key])
+		}
+	}
+	if request.Name != "pooler a\uFFFDb" {
+		t.Errorf("it is called %q", request.Name)
+	}
+}
+
+// What is lost for whatever reason is not said to be the collector's doing.
+func TestLossThatIsNotTheCollectorsDoing(t *testing.T) {
+	tr, log := newTracer(t, newCollector(t).URL)
+	tr.dropped.Add(1)
+	tr.noteFault(errors.New("encode spans: oops"))
+	closeTracer(t, tr, 20*time.Second)
+	if lines := log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "could not be sent") || !strings.Contains(lines[0], "oops") {
+		t.Errorf("log: %q", lines)
 	}
 }
 

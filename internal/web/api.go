@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"pooler/frontend"
@@ -143,9 +144,10 @@ func (a *api) show(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if err != nil {
 		return toFault(err).in(part)
 	}
-	return writeTable(w, r, format, &table{
+	writeTable(w, r, format, &table{
 		Name: sel.View, Help: a.Console.ViewHelp(sel.View), Columns: shown.Columns, Rows: shown.Rows, Time: a.Snapshots.Now(),
 	})
+	return nil
 }
 
 // order is the body of a request to do something.
@@ -165,7 +167,12 @@ func (a *api) do(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	_, _ = conn.SetReadDeadline(time.Time{}), conn.SetWriteDeadline(time.Now().Add(doLimit+writeTimeout))
 	done, err := a.Console.Run(ctx, v.admin(), o.Command)
 	if err != nil {
-		return toFault(err).in("command")
+		f := toFault(err).in("command")
+		if f.SQLState == "57014" && errors.Is(ctx.Err(), context.DeadlineExceeded) { // nobody has canceled it
+			f.Message = fmt.Sprintf("the dashboard waits %.0f s at most, and the command was not done by then", doLimit.Seconds())
+			f.Hint = strings.TrimSpace(f.Hint + " Give it on the console, which waits as long as you do.")
+		}
+		return f
 	}
 	return writeDone(w, r, &done)
 }

@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pooler/frontend"
@@ -338,4 +339,37 @@ func (c readOnly) Show(ctx context.Context, _ *frontend.Admin, sel console.Selec
 func readAll(r io.Reader) string {
 	b, _ := io.ReadAll(r)
 	return string(b)
+}
+
+// patientConsole waits with whatever it is told.
+type patientConsole struct{ Console }
+
+func (patientConsole) Run(ctx context.Context, _ *frontend.Admin, _ string) (console.Answer, error) {
+	<-ctx.Done()
+	return console.Answer{}, &console.Error{Code: "57014", Message: "canceling PAUSE due to user request", Hint: "The pause is undone."}
+}
+
+func TestWhatWaitsTooLongIsNotSaidToBeCanceled(t *testing.T) {
+	a := &api{Dashboard: &Dashboard{Console: patientConsole{}}}
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			patience time.Duration
+			want     fault
+		}{
+			{time.Second, fault{Message: "canceling PAUSE due to user request", Hint: "The pause is undone."}},
+			{time.Hour, fault{
+				Message: "the dashboard waits 110 s at most, and the command was not done by then",
+				Hint:    "The pause is undone. Give it on the console, which waits as long as you do.",
+			}},
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(c.patience, cancel)
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/do", strings.NewReader(`{"command":"PAUSE"}`))
+			err := a.do(httptest.NewRecorder(), r, &visitor{pass: &frontend.Pass{}})
+			if f := toFault(err); f.Message != c.want.Message || f.Hint != c.want.Hint || f.SQLState != "57014" || f.Part != "command" {
+				t.Errorf("%s: %+v", c.patience, f)
+			}
+			cancel()
+		}
+	})
 }

@@ -49,13 +49,9 @@ func (a *api) identify(r *http.Request) (*visitor, error) {
 	if !ok {
 		return nil, errNotLoggedIn
 	}
-	pass := a.verified.find(user, password, now)
-	if pass == nil || pass.Right() == frontend.RightNone {
-		var err error
-		if pass, err = a.verify(r, user, password, "basic"); err != nil {
-			return nil, err
-		}
-		a.verified.add(user, password, pass, now)
+	pass, err := a.basic(r, user, password, now)
+	if err != nil {
+		return nil, err
 	}
 	if right := pass.Right(); right != frontend.RightNone {
 		return &visitor{pass, right, remoteOf(r)}, nil
@@ -63,21 +59,47 @@ func (a *api) identify(r *http.Request) (*visitor, error) {
 	return nil, errNotLoggedIn // a reload has come between
 }
 
+// basic checks a password unless that was done lately. Of many requests with the same one, as a program's at its start, one
+// checks it.
+func (a *api) basic(r *http.Request, user, password string, now time.Time) (*frontend.Pass, error) {
+	known := func() *frontend.Pass {
+		if pass := a.verified.find(user, password, now); pass != nil && pass.Right() != frontend.RightNone {
+			return pass
+		}
+		return nil
+	}
+	if pass := known(); pass != nil {
+		return pass, nil
+	}
+	done, err := a.verified.turn(r.Context(), user, password)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if pass := known(); pass != nil {
+		return pass, nil
+	}
+	pass, err := a.verify(r, user, password, "basic")
+	if err == nil {
+		a.verified.add(user, password, pass, now)
+	}
+	return pass, err
+}
+
 // verify checks a password, unless there were too many wrong ones from that address. The log says what has come of it.
 func (a *api) verify(r *http.Request, user, password, method string) (*frontend.Pass, error) {
 	remote, ctx := remoteOf(r), r.Context()
 	log := a.log.With("user", shortened(user), "remote", remote.String(), "method", method)
-	if wait := a.throttle.begin(remote.Addr(), a.Snapshots.Now()); wait > 0 {
+	if wait := a.throttle.wait(remote.Addr(), user, a.Snapshots.Now()); wait > 0 {
 		log.DebugContext(ctx, "dashboard login put off: too many have failed")
 		return nil, &fault{
-			status: http.StatusTooManyRequests, after: wait, Message: "too many logins from your address have failed",
+			status: http.StatusTooManyRequests, after: wait, Message: "too many logins from your address, or as that user from there, have failed",
 			Hint: "Try again in " + wait.Round(time.Second).String() + ".",
 		}
 	}
 	pass, err := a.Door.VerifyPassword(ctx, user, password)
 	switch {
 	case err == nil:
-		a.throttle.succeed(remote.Addr())
 		if method == "basic" { // which comes again each minute
 			log.DebugContext(ctx, "dashboard login")
 		} else {
@@ -85,13 +107,13 @@ func (a *api) verify(r *http.Request, user, password, method string) (*frontend.
 		}
 		return pass, nil
 	case errors.Is(err, frontend.ErrWrongPassword):
+		a.throttle.fail(remote.Addr(), user, a.Snapshots.Now())
 		log.InfoContext(ctx, "dashboard login refused", "error", err)
 		return nil, faultOf(http.StatusUnauthorized, err.Error(), "")
 	case errors.Is(err, frontend.ErrNoConsole):
 		log.InfoContext(ctx, "dashboard login refused", "error", err)
 		return nil, faultOf(http.StatusForbidden, err.Error(), "It is for users that admin_users or stats_users of the pooler's configuration names.")
 	}
-	a.throttle.succeed(remote.Addr()) // nothing is known about the password
 	if !errors.Is(err, context.Canceled) {
 		log.InfoContext(ctx, "dashboard login refused", "error", err)
 	}

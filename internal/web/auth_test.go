@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -183,7 +184,7 @@ func TestAfterTooManyFailuresNobodyLogsInForAWhile(t *testing.T) {
 	if got := s.send("/api/me", "", curl); got.status != http.StatusOK {
 		t.Fatalf("basic: %d", got.status)
 	}
-	for i := range failuresAllowed {
+	for i := range failuresOfUser {
 		with, path, body := header("X", "y"), "/api/login", `{"user":"scram","password":"guess"}`
 		if i%2 == 0 {
 			with, path, body = basic("scram", "guess"), "/api/me", ""
@@ -194,11 +195,19 @@ func TestAfterTooManyFailuresNobodyLogsInForAWhile(t *testing.T) {
 	}
 	right := fmt.Sprintf(`{"user":"scram","password":%q}`, secret)
 	if got := s.send("/api/login", right); got.status != http.StatusTooManyRequests || got.header.Get("Retry-After") != "60" {
-		t.Errorf("after %d failures: %d %v", failuresAllowed, got.status, got.header)
+		t.Errorf("after %d failures: %d %v", failuresOfUser, got.status, got.header)
 	}
 	for _, with := range []func(*http.Request){session, curl} { // who is in stays in
 		if got := s.send("/api/me", "", with); got.status != http.StatusOK {
 			t.Errorf("who is in: %d %s", got.status, got.body)
+		}
+	}
+	if got := s.send("/api/me", "", basic("clear", secret)); got.status != http.StatusOK { // who may share no more than a proxy
+		t.Errorf("another user: %d %s", got.status, got.body)
+	}
+	for range failuresOfNetwork { // the password is right
+		if got := s.send("/api/me", "", basic("stranger", secret)); got.status != http.StatusForbidden {
+			t.Fatalf("a user without a right: %d %s", got.status, got.body)
 		}
 	}
 	time.advance(failuresWithin)
@@ -211,35 +220,103 @@ func TestTheThrottle(t *testing.T) {
 	var th throttle
 	now := time.Now()
 	here := netip.MustParseAddr("192.0.2.1")
-	for range 3 * failuresAllowed { // logins that succeed do not count
-		if th.begin(here, now) != 0 {
-			t.Fatal("put off")
+	fail := func(from netip.Addr, user string, times int) {
+		t.Helper()
+		for range times {
+			if th.wait(from, user, now) != 0 {
+				t.Fatalf("%s is put off too early", user)
+			}
+			th.fail(from, user, now)
 		}
-		th.succeed(here)
 	}
-	if len(th.from) != 0 {
-		t.Errorf("%d are kept", len(th.from))
-	}
-	for range failuresAllowed { // those under way do
-		th.begin(here, now)
-	}
-	if wait := th.begin(here, now.Add(time.Second)); wait != failuresWithin-time.Second {
+	fail(here, "anna", failuresOfUser)
+	if wait := th.wait(here, "anna", now.Add(time.Second)); wait != failuresWithin-time.Second {
 		t.Errorf("wait %s", wait)
 	}
-	if th.begin(netip.MustParseAddr("192.0.2.2"), now) != 0 {
-		t.Error("another address is put off")
+	if th.wait(here, "ben", now) != 0 || th.wait(netip.MustParseAddr("192.0.2.2"), "anna", now) != 0 {
+		t.Error("another user or another address is put off")
 	}
-	for i := range failuresAllowed { // a host has all addresses of a /64
-		th.begin(netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i)), now)
+	for i := range (failuresOfNetwork - failuresOfUser) / failuresOfUser {
+		fail(here, fmt.Sprint("user", i), failuresOfUser)
 	}
-	if th.begin(netip.MustParseAddr("2001:db8::ffff"), now) == 0 {
+	if th.wait(here, "ben", now) == 0 || th.wait(here, "", now) == 0 {
+		t.Error("a network that guesses users too is not put off")
+	}
+	if th.wait(here, "anna", now.Add(failuresWithin)) > 0 {
+		t.Error("put off after a minute")
+	}
+	for i := range failuresOfUser { // a host has all addresses of a /64
+		fail(netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i)), "anna", 1)
+	}
+	if th.wait(netip.MustParseAddr("2001:db8::ffff"), "anna", now) == 0 {
 		t.Error("another address of the same network is not put off")
 	}
 	for i := range 3 * maxThrottled {
-		th.begin(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now.Add(time.Duration(i)))
+		th.fail(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "anna", now.Add(time.Duration(i)))
 	}
-	if len(th.from) > maxThrottled {
-		t.Errorf("%d are kept", len(th.from))
+	if len(th.all) > maxThrottled {
+		t.Errorf("%d are kept", len(th.all))
+	}
+}
+
+// gatedDoor lets nobody in before it is told.
+type gatedDoor struct {
+	countingDoor
+	come, open chan struct{}
+}
+
+func (d *gatedDoor) VerifyPassword(ctx context.Context, user, password string) (*frontend.Pass, error) {
+	d.come <- struct{}{}
+	<-d.open
+	return d.countingDoor.VerifyPassword(ctx, user, password)
+}
+
+func TestAProgramThatSendsManyRequestsAtOnceIsLetIn(t *testing.T) {
+	const many = 3 * failuresOfUser
+	door := &gatedDoor{come: make(chan struct{}, many), open: make(chan struct{})}
+	s := openSite(t, withSCRAM, func(o *Options) {
+		door.Door = o.Dashboard.Door
+		o.Dashboard.Door = door
+	})
+	statuses := make(chan int, many)
+	for range many {
+		go func() { statuses <- s.send("/api/me", "", basic("scram", secret)).status }() // awaited below
+	}
+	<-door.come
+	close(door.open)
+	for range many {
+		if status := <-statuses; status != http.StatusOK {
+			t.Errorf("status %d", status)
+		}
+	}
+	if n := door.asked.Load(); n != 1 {
+		t.Errorf("the password was checked %d times", n)
+	}
+}
+
+func TestWhoWaitsForAnothersCheckMayLeave(t *testing.T) {
+	v := newVerified()
+	done, err := v.turn(t.Context(), "anna", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := v.turn(ctx, "anna", "x"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	for _, password := range []string{"y", "x"} { // another one, and the same later
+		again, err := v.turn(t.Context(), "anna", password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if password == "y" {
+			done()
+		}
+		again()
+	}
+	if len(v.checking) > 0 {
+		t.Errorf("%d are left", len(v.checking))
 	}
 }
 
@@ -266,6 +343,19 @@ func TestSessionsAreBoundedAndEndWhenNobodyUsesThem(t *testing.T) {
 		t.Error("ended too early")
 	}
 	if s.find(last, now.Add(2*time.Second)) != nil || s.find("", now) != nil {
+		t.Error("not ended")
+	}
+}
+
+func TestASessionEndsHoweverMuchItIsUsed(t *testing.T) {
+	s, begin := newSessions(), time.Now()
+	token := s.add(&frontend.Pass{User: "anna"}, begin)
+	for now := begin; now.Before(begin.Add(sessionLife)); now = now.Add(time.Hour) {
+		if s.find(token, now) == nil {
+			t.Fatalf("ended after %s", now.Sub(begin))
+		}
+	}
+	if s.find(token, begin.Add(sessionLife+time.Second)) != nil {
 		t.Error("not ended")
 	}
 }

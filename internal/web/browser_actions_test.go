@@ -105,10 +105,35 @@ func killsIdleClientsAfterADryRun(p *tab, s *scene) {
 	for _, c := range victims {
 		s.exec(c, "SELECT 'a dry run ends nobody'")
 	}
-	p.click(buttonNamed("#dialog", "End these 3 clients"))
+	p.click(buttonNamed("#dialog", "End them"))
 	p.shows("#dialog .done", "Done: KILL IDLE")
 	for _, c := range victims {
 		s.ends(c)
+	}
+}
+
+// endsOnlyWhatWasTried: not what was written while the trial was under way.
+func endsOnlyWhatWasTried(p *tab, s *scene) {
+	s.connect("127.0.0.9", "ben", "books", "tried")
+	p.logIn("boss", "clients")
+	p.click(buttonNamed(".tools", "Kill idle …"))
+	set := func(id, value string) {
+		eval[bool](p, fmt.Sprintf("((i) => { i.value = %q; i.dispatchEvent(new Event('input', {bubbles: true})); return true; })(document.getElementById(%q))", value, id))
+	}
+	set("idle-older", "")
+	set("idle-application", "tried")
+	p.hold("api/do")
+	p.click(buttonNamed("#dialog", "Try (dry run)"))
+	set("idle-application", "t*")
+	p.release()
+	p.shows("#dialog .said", "It would end 1 client now")
+	end := buttonNamed("#dialog", "End them")
+	if !eval[bool](p, end+".disabled") {
+		p.Error("clients can be ended that were never shown")
+	}
+	set("idle-application", "tried")
+	if eval[bool](p, end+".disabled") {
+		p.Error("what was tried cannot be done")
 	}
 }
 
@@ -128,6 +153,34 @@ func resizesAndPausesAPool(p *tab, _ *scene) {
 	p.click(buttonNamed("tbody", "Resume"))
 	p.click(buttonNamed("#dialog", "Resume"))
 	p.shows("#dialog .done", "Done: RESUME")
+}
+
+func takesAPauseBack(p *tab, s *scene) {
+	holder := s.connect("127.0.0.9", "ben", "books", "holder")
+	s.exec(holder, "BEGIN; SELECT 1")
+	paused := func() bool {
+		var now struct {
+			Pools []struct {
+				Database string
+				Paused   bool
+			}
+		}
+		s.api("api/now", nil, &now)
+		for _, pool := range now.Pools {
+			if pool.Database == "books" && pool.Paused {
+				return true
+			}
+		}
+		return false
+	}
+	p.logIn("boss", "pools?q=books")
+	p.click(buttonNamed("tbody", "Pause"))
+	p.click(buttonNamed("#dialog", "Pause"))
+	eventually(p.T, "the pause waits for the transaction", paused)
+	p.click(buttonNamed("#dialog", "Cancel"))
+	eventually(p.T, "the pause is taken back", func() bool { return !paused() })
+	s.exec(s.connect("127.0.0.9", "ben", "books", "next"), "SELECT 'is served'")
+	s.exec(holder, "COMMIT")
 }
 
 func letsLookersDoNothing(p *tab, s *scene) {

@@ -27,12 +27,19 @@ func TestDashboard(t *testing.T) {
 		{"draws charts of what was recorded", drawsChartsOfWhatWasRecorded},
 		{"filters and sorts", filtersAndSorts},
 		{"compares two stretches of time", comparesTwoStretches},
+		{"forgets late answers", forgetsLateAnswers},
+		{"tells that there are more rows", tellsThatThereAreMoreRows},
+		{"has rates go by what was recorded", ratesGoByWhatWasRecorded},
+		{"goes by the pooler's clock", goesByThePoolersClock},
+		{"keeps its badges", keepsItsBadges},
 		{"opens every section", opensEverySection},
 		{"shows hostile names as text", showsHostileNamesAsText},
 		{"tells a wrong password", tellsAWrongPassword},
 		{"kills a client", killsAClient},
 		{"kills idle clients after a dry run", killsIdleClientsAfterADryRun},
+		{"ends only what was tried", endsOnlyWhatWasTried},
 		{"resizes and pauses a pool", resizesAndPausesAPool},
+		{"takes a pause back", takesAPauseBack},
 		{"lets those who may only look do nothing", letsLookersDoNothing},
 		{"is usable by keyboard alone", isUsableByKeyboardAlone},
 		{"fits a phone", fitsAPhone},
@@ -192,6 +199,8 @@ func filtersAndSorts(p *tab, _ *scene) {
 	p.do(chromedp.SendKeys("#search", "127.0.0.3"))
 	p.until("five come from there", rows(5))
 	p.until("the address remembers it", "location.hash.includes('q=127.0.0.3')")
+	p.visit("clients?q=" + url.QueryEscape("WEB shop"))
+	p.until("all words count, wherever they stand", rows(idlers))
 	p.visit("clients?where=" + url.QueryEscape("application_name = 'web'"))
 	p.until("the server has filtered", rows(idlers))
 	p.mayFail("/api/show/clients")
@@ -221,6 +230,8 @@ func comparesTwoStretches(p *tab, s *scene) {
 	}
 	p.until("the same stretch does not differ", fmt.Sprintf("(location.hash = 'compare?a=%d-%d&b=%d-%d', true)", from, to, from, to))
 	p.until("nothing has changed", fmt.Sprintf("document.querySelector('tbody .pair')?.textContent === '%d → %d±0'", everybody, everybody))
+	p.visit(fmt.Sprintf("compare?a=%d-%d&b=%d-%d&q=web", from, to, from, to))
+	p.until("what all did is told apart from what fits", "/without the filter/.test(document.querySelector('tbody tr')?.textContent) && document.querySelectorAll('tbody tr').length === 2")
 	p.until("both charts have the same scale", "new Set([...document.querySelectorAll('.plot')].map((c) => c.dataset.top)).size === 1")
 }
 

@@ -46,7 +46,8 @@ func (a *api) compare(w http.ResponseWriter, r *http.Request, p url.Values) erro
 	}
 	before.Keep = keeps(p.Get("filter"))
 	after.Keep = before.Keep
-	return writeTable(w, r, f, differences(a.Monitor.Compare(before, after)))
+	writeTable(w, r, f, differences(a.Monitor.Compare(before, after)))
+	return nil
 }
 
 func differences(found []monitor.Difference) *table {

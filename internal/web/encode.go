@@ -42,11 +42,12 @@ func formatOf(name string) (format, error) {
 	return asJSON, badRequest("format must be json or csv").in("format")
 }
 
-func writeTable(w http.ResponseWriter, r *http.Request, f format, t *table) error {
+func writeTable(w http.ResponseWriter, r *http.Request, f format, t *table) {
 	if f == asCSV {
-		return writeCSV(w, r, t.Name, t.Columns, slices.Values(t.Rows))
+		writeCSV(w, r, t.Name, t.Columns, slices.Values(t.Rows))
+		return
 	}
-	return writing(w, r, "application/json", func(e *encoder) {
+	writing(w, r, "application/json", func(e *encoder) {
 		e.literal(`{"view":`).value(t.Name)
 		if t.Help != "" {
 			e.literal(`,"help":`).value(t.Help)
@@ -74,13 +75,14 @@ func writeDone(w http.ResponseWriter, r *http.Request, done *console.Answer) err
 	if err != nil {
 		return err
 	}
-	return writing(w, r, "application/json", func(e *encoder) {
+	writing(w, r, "application/json", func(e *encoder) {
 		e.literal(`{"tag":`).value(done.Tag)
 		if done.Columns != nil {
 			e.columns(done.Columns).rows(done.Rows)
 		}
 		e.literal(`,"notices":`).literal(string(told)).literal("}\n")
 	})
+	return nil
 }
 
 func writeJSON(w http.ResponseWriter, r *http.Request, v any) error {
@@ -88,18 +90,18 @@ func writeJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	if err != nil {
 		return err
 	}
-	return writing(w, r, "application/json", func(e *encoder) { e.literal(string(body)).literal("\n") })
+	writing(w, r, "application/json", func(e *encoder) { e.literal(string(body)).literal("\n") })
+	return nil
 }
 
 // writing sends what write encodes, compressed if the client takes that. A client that does not read is no error of ours.
-func writing(w http.ResponseWriter, r *http.Request, contentType string, write func(*encoder)) error {
+func writing(w http.ResponseWriter, r *http.Request, contentType string, write func(*encoder)) {
 	w.Header().Set("Content-Type", contentType)
 	c := newCompressor(w, r)
 	e := &encoder{to: c}
 	write(e)
 	e.flush()
 	c.close()
-	return nil
 }
 
 // encoder writes JSON. It is spared the maps and reflection that encoding/json would need for rows, of which there can be
@@ -214,9 +216,9 @@ func appendString(b []byte, s string) []byte {
 var fileName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 
 // writeCSV sends rows as RFC 4180 has it, with a line of names first. NULL is empty.
-func writeCSV(w http.ResponseWriter, r *http.Request, name string, columns []console.Column, rows iter.Seq[[]any]) error {
+func writeCSV(w http.ResponseWriter, r *http.Request, name string, columns []console.Column, rows iter.Seq[[]any]) {
 	w.Header().Set("Content-Disposition", `attachment; filename="`+fileName.ReplaceAllString(name, "_")+`.csv"`)
-	return writing(w, r, "text/csv; charset=utf-8; header=present", func(e *encoder) {
+	writing(w, r, "text/csv; charset=utf-8; header=present", func(e *encoder) {
 		out := csv.NewWriter(e.to)
 		out.UseCRLF = true
 		record := make([]string, len(columns))

@@ -74,7 +74,7 @@ func toFault(err error) *fault {
 	return faultOf(http.StatusInternalServerError, "internal error", "The pooler's log says more.")
 }
 
-// fail tells the client. What has begun to be sent cannot be taken back; such an answer is broken off by its handler.
+// fail tells the client, to whom nothing must have been sent yet.
 func fail(w http.ResponseWriter, err error) {
 	f := toFault(err)
 	if f.after > 0 {
@@ -89,9 +89,31 @@ func fail(w http.ResponseWriter, err error) {
 	_, _ = w.Write(append(body, '\n'))
 }
 
+// watchedWriter knows whether an answer has begun to be sent.
+type watchedWriter struct {
+	http.ResponseWriter
+	sent bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *watchedWriter) WriteHeader(status int) {
+	w.sent = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *watchedWriter) Write(p []byte) (int, error) {
+	w.sent = true
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *watchedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // contained has a panic end one request only, and has it logged.
 func contained(next http.Handler, log *slog.Logger) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		w := &watchedWriter{ResponseWriter: to}
 		defer func() {
 			v := recover()
 			if v == nil {
@@ -101,6 +123,11 @@ func contained(next http.Handler, log *slog.Logger) http.Handler {
 				panic(v)
 			}
 			log.ErrorContext(r.Context(), "bug: the dashboard panicked; please report this", "path", r.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			if w.sent { // breaks the answer off, so that nobody takes it for all there is
+				panic(http.ErrAbortHandler)
+			}
+			w.Header().Del("Content-Encoding")
+			w.Header().Del("Content-Disposition")
 			fail(w, errors.New("panic"))
 		}()
 		next.ServeHTTP(w, r)

@@ -47,6 +47,23 @@ func (a *api) checkHost(r *http.Request) *fault {
 		"Use localhost or the address in http_listen, or have the pooler ask for passwords.")
 }
 
+// guardMetrics: where everybody on this machine is trusted, and nobody else gets here, a page from elsewhere must not read
+// the metrics by a name that it has lead here. Programs use an address, or a name of ours.
+func guardMetrics(next http.Handler, inForce func() *config.Config, configured string, bound net.Addr) http.Handler {
+	local, err := netip.ParseAddrPort(bound.String())
+	if err != nil || !local.Addr().IsLoopback() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := hostOf(r.Host)
+		if _, err := netip.ParseAddr(host); err != nil && inForce().AuthType == config.AuthTrust && !isOwnHost(host, hostOf(configured), local.Addr()) {
+			answer(w, http.StatusForbidden, "this host name is not served while auth_type is trust: use localhost or the address\n")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // isOwnHost: listens is the host of http_listen, local the address at which the request has come in.
 func isOwnHost(host, listens string, local netip.Addr) bool {
 	if host == "" {

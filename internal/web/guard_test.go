@@ -3,12 +3,16 @@ package web
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,9 +35,19 @@ func TestWithoutPasswordsOnlyOwnHostNamesAreServed(t *testing.T) {
 			t.Errorf("%s: health: %d", name, got.status)
 		}
 	}
+	for name, want := range map[string]int{
+		"localhost:9": 200, "127.0.0.1:9": 200, "10.0.0.1": 200, "[2001:db8::1]:80": 200, "evil.example": 403, "127.0.0.1.nip.io:80": 403,
+	} {
+		if got := s.send("/metrics", "", host(name)); got.status != want {
+			t.Errorf("%s: metrics: %d %s, want %d", name, got.status, got.body, want)
+		}
+	}
 	s.reload(withSCRAM)
 	if got := s.send("/api/me", "", host("pooler.example")); got.status != http.StatusUnauthorized {
 		t.Errorf("with passwords: %d", got.status)
+	}
+	if got := s.send("/metrics", "", host("pooler.example")); got.status != http.StatusOK {
+		t.Errorf("metrics with passwords: %d", got.status)
 	}
 	if !isOwnHost("pooler.lan", "pooler.lan", netip.Addr{}) || !isOwnHost("10.0.0.5", "0.0.0.0", netip.MustParseAddr("10.0.0.5")) || isOwnHost("", "", netip.Addr{}) {
 		t.Error("the host of http_listen, or the address at which a request has come in, is not served")
@@ -161,51 +175,147 @@ func TestLongRequestsAreRefused(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreBounded(t *testing.T) {
-	bounded, err := listen("127.0.0.1:0")
+// door is a bounded listener and what has been accepted.
+type door struct {
+	t *testing.T
+	*boundedListener
+	log      logBuffer
+	accepted chan net.Conn
+}
+
+func openDoor(t *testing.T, most, ofAddress int) *door {
+	t.Helper()
+	d := &door{t: t, accepted: make(chan net.Conn)}
+	l, err := listen("127.0.0.1:0", slog.New(slog.NewTextHandler(&d.log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded.most = 2
-	accepted := make(chan net.Conn)
-	var done sync.WaitGroup
-	done.Go(func() {
+	l.most, l.ofAddress = most, ofAddress
+	d.boundedListener = l
+	ended := make(chan struct{})
+	go func() { // awaited by the cleanup
+		defer close(ended)
 		for {
-			c, err := bounded.Accept()
+			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			accepted <- c
+			d.accepted <- c
 		}
-	})
-	dial := func() net.Conn {
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-ended })
+	return d
+}
+
+// dial connects from an address.
+func (d *door) dial(from string) net.Conn {
+	d.t.Helper()
+	c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext(d.t.Context(), "tcp", d.Addr().String())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// enter connects and is accepted. What it is busy with does not end.
+func (d *door) enter(from string, busy bool) (client, server net.Conn) {
+	d.t.Helper()
+	client, server = d.dial(from), <-d.accepted
+	if busy {
+		d.note(server, http.StateActive)
+	}
+	return client, server
+}
+
+// wantClosed waits until a client is told that its connection is closed.
+func (d *door) wantClosed(c net.Conn) {
+	d.t.Helper()
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		d.t.Errorf("read %d bytes", n)
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	d := openDoor(t, 2, 2)
+	_, first := d.enter("127.0.0.1", true)
+	_, second := d.enter("127.0.0.1", true)
+	d.wantClosed(d.dial("127.0.0.2"))
+	_, _ = first.Close(), first.Close() // counts once
+	_, third := d.enter("127.0.0.1", true)
+	d.wantClosed(d.dial("127.0.0.2"))
+	_, _ = second.Close(), third.Close()
+	if len(d.open) != 0 {
+		t.Errorf("%d are counted in the end", len(d.open))
+	}
+	if n := strings.Count(d.log.String(), `msg="http connections are at their limit" remote=127.0.0.2`); n != 1 {
+		t.Errorf("logged %d times: %s", n, d.log.String())
+	}
+}
+
+func TestWhoHasBeenIdleLongestMakesRoom(t *testing.T) {
+	d := openDoor(t, 3, 2)
+	busy, _ := d.enter("127.0.0.1", true)
+	old, oldServer := d.enter("127.0.0.1", false)
+	other, _ := d.enter("127.0.0.2", false)
+	young, _ := d.enter("127.0.0.1", false) // the address has two
+	d.wantClosed(old)
+	_ = oldServer.Close()             // as the server does then
+	_, _ = d.enter("127.0.0.3", true) // all are three: other has been idle longer than young
+	d.wantClosed(other)
+	_, server := d.enter("127.0.0.3", false)
+	d.wantClosed(young)
+	d.note(server, http.StateActive)
+	d.wantClosed(d.dial("127.0.0.4"))
+	d.note(server, http.StateIdle)
+	d.enter("127.0.0.4", true)
+	if err := busy.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := busy.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("who was busy: %v", err)
+	}
+	if len(d.open) != 3 {
+		t.Errorf("%d are open", len(d.open))
+	}
+}
+
+func TestIdleConnectionsDoNotShutOthersOut(t *testing.T) {
+	s := openSite(t, withTrust)
+	begin := func(request, want string) (net.Conn, *bufio.Reader) {
 		t.Helper()
-		c, err := net.Dial("tcp", bounded.Addr().String())
+		c, err := net.Dial("tcp", s.web.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		return c
+		if _, err := c.Write([]byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(c)
+		if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, want) {
+			t.Fatalf("%q, %v", line, err)
+		}
+		return c, r
 	}
-	dial()
-	first := <-accepted
-	dial()
-	second := <-accepted
-	if n, err := dial().Read(make([]byte, 1)); err == nil { // closed at once
-		t.Errorf("a third is served: %d", n)
+	busy, answers := begin(slowLogin, "100 Continue")
+	for range maxOfAddress + 1 {
+		begin("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "200 OK")
 	}
-	_, _ = first.Close(), first.Close() // counts once
-	dial()
-	third := <-accepted
-	if n, err := dial().Read(make([]byte, 1)); err == nil {
-		t.Errorf("a third is served: %d", n)
+	if got := s.send("/healthz", ""); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
 	}
-	_, _, _ = second.Close(), third.Close(), bounded.Close()
-	done.Wait()
-	if bounded.open.Load() != 0 {
-		t.Errorf("%d are counted in the end", bounded.open.Load())
+	if _, err := fmt.Fprintf(busy, "%-100s", `{"user":"root"}`); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = answers.ReadString('\n') // the rest of the first answer
+	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "200 OK") {
+		t.Errorf("who was busy: %q, %v", line, err)
 	}
 }
+
+// slowLogin is a request whose body is to come.
+const slowLogin = "POST /api/login HTTP/1.1\r\nHost: localhost\r\nX-Pooler: 1\r\nContent-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
 
 func TestASlowBodyTakesNobodysPlace(t *testing.T) {
 	s := openSite(t, withTrust)
@@ -215,8 +325,7 @@ func TestASlowBodyTakesNobodysPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		request := "POST /api/login HTTP/1.1\r\nHost: localhost\r\nX-Pooler: 1\r\nContent-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
-		if _, err := c.Write([]byte(request)); err != nil {
+		if _, err := c.Write([]byte(slowLogin)); err != nil {
 			t.Fatal(err)
 		}
 		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the body is being read
@@ -225,5 +334,36 @@ func TestASlowBodyTakesNobodysPlace(t *testing.T) {
 	}
 	if got := s.send("/api/me", "", basic("looker", "")); got.status != http.StatusOK {
 		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+func TestAnAnswerThatPanicsIsNotTakenForAWholeOne(t *testing.T) {
+	for _, sent := range []bool{true, false} {
+		log := &logBuffer{}
+		site := httptest.NewServer(contained(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			if sent {
+				_, _ = w.Write([]byte("half of it"))
+			}
+			panic("oops")
+		}), slog.New(slog.NewTextHandler(log, nil))))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, site.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := ""
+		resp, err := site.Client().Do(r)
+		if err == nil {
+			var all []byte
+			all, err = io.ReadAll(resp.Body)
+			_, body = resp.Body.Close(), string(all)
+		}
+		if sent && err == nil || !sent && (err != nil || resp.StatusCode != http.StatusInternalServerError || !strings.Contains(body, "internal error")) {
+			t.Errorf("sent %v: %v, %q", sent, err, body)
+		}
+		if !strings.Contains(log.String(), "oops") {
+			t.Error("not logged")
+		}
+		site.Close()
 	}
 }

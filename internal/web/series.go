@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"net/url"
@@ -36,8 +37,8 @@ func (a *api) recorded(handle func(http.ResponseWriter, *http.Request, url.Value
 
 // series serves history.
 func (a *api) series(w http.ResponseWriter, r *http.Request, p url.Values) error {
-	kind := p.Get("kind")
-	draw := map[string]func(monitor.Range) monitor.Chart{"": a.Monitor.Sources, "sources": a.Monitor.Sources, "pools": a.Monitor.Pools}[kind]
+	kind := cmp.Or(p.Get("kind"), "sources")
+	draw := map[string]func(monitor.Range) monitor.Chart{"sources": a.Monitor.Sources, "pools": a.Monitor.Pools}[kind]
 	if draw == nil {
 		return badRequest("kind must be sources or pools").in("kind")
 	}
@@ -55,9 +56,11 @@ func (a *api) series(w http.ResponseWriter, r *http.Request, p url.Values) error
 	}
 	c := draw(span)
 	if f == asCSV {
-		return writeChartCSV(w, r, kind, &c)
+		writeChartCSV(w, r, kind, &c)
+	} else {
+		writeChart(w, r, &c)
 	}
-	return writeChart(w, r, &c)
+	return nil
 }
 
 // defaultSpan is how far back a chart goes if it is not said.
@@ -123,10 +126,12 @@ func keeps(filter string) func(key []string) bool {
 	}
 }
 
-func writeChart(w http.ResponseWriter, r *http.Request, c *monitor.Chart) error {
-	return writing(w, r, "application/json", func(e *encoder) {
+func writeChart(w http.ResponseWriter, r *http.Request, c *monitor.Chart) {
+	writing(w, r, "application/json", func(e *encoder) {
 		e.literal(`{"step":`).value(c.Step.Seconds()).literal(`,"times":`)
 		list(e, c.Times, func(t time.Time) { e.value(seconds(t)) })
+		e.literal(`,"samples":`)
+		list(e, c.Samples, func(n float64) { e.value(n) })
 		e.literal(`,"key_names":`)
 		list(e, c.KeyNames, func(s string) { e.value(s) })
 		e.literal(`,"fields":`)
@@ -159,24 +164,25 @@ func list[T any](e *encoder, all []T, write func(T)) {
 }
 
 // writeChartCSV sends a line for each time and key.
-func writeChartCSV(w http.ResponseWriter, r *http.Request, kind string, c *monitor.Chart) error {
-	columns := []console.Column{{Name: "time", Type: console.Timestamp}}
+func writeChartCSV(w http.ResponseWriter, r *http.Request, kind string, c *monitor.Chart) {
+	columns := []console.Column{{Name: "time", Type: console.Timestamp}, {Name: "recorded_seconds", Type: console.Float8}}
+	before := len(columns)
 	for _, name := range c.KeyNames {
 		columns = append(columns, console.Column{Name: name, Type: console.Text})
 	}
 	for _, name := range c.Fields {
 		columns = append(columns, console.Column{Name: name, Type: console.Float8})
 	}
-	return writeCSV(w, r, kind, columns, func(yield func([]any) bool) {
+	writeCSV(w, r, kind, columns, func(yield func([]any) bool) {
 		row := make([]any, len(columns))
 		for i, t := range c.Times {
-			row[0] = t
+			row[0], row[1] = t, c.Samples[i]
 			for _, l := range c.Lines {
 				for k, part := range l.Key {
-					row[1+k] = part
+					row[before+k] = part
 				}
 				for f, values := range l.Values {
-					row[1+len(l.Key)+f] = values[i]
+					row[before+len(l.Key)+f] = values[i]
 				}
 				if !yield(row) {
 					return

@@ -32,7 +32,7 @@ func (m *fakeMonitor) ask(r ...monitor.Range) {
 
 func (m *fakeMonitor) Sources(r monitor.Range) monitor.Chart {
 	m.ask(r)
-	c := monitor.Chart{Step: 10 * time.Second, Times: []time.Time{time.Unix(100, 0), time.Unix(110, 5e8)}, KeyNames: []string{"address", "user"}, Fields: []string{"connected", "active"}}
+	c := monitor.Chart{Step: 10 * time.Second, Times: []time.Time{time.Unix(100, 0), time.Unix(110, 5e8)}, Samples: []float64{10, 0.5}, KeyNames: []string{"address", "user"}, Fields: []string{"connected", "active"}}
 	for _, key := range [][]string{{"10.0.0.1", "=anna"}, {"unix", "ben"}} {
 		if r.Keep == nil || r.Keep(key) {
 			c.Lines = append(c.Lines, monitor.Line{Key: key, Values: [][]float64{{1, 2.5}, {math.NaN(), 0}}})
@@ -63,14 +63,19 @@ func TestHistory(t *testing.T) {
 	m := newFakeMonitor()
 	s := openSite(t, withTrust, func(o *Options) { o.Dashboard.Monitor = m })
 	for _, c := range []struct{ query, want string }{
-		{"", `{"step":10,"times":[100,110.5],"key_names":["address","user"],"fields":["connected","active"],"lines":[{"key":["10.0.0.1","=anna"],"values":[[1,2.5],[null,0]]},{"key":["unix","ben"],"values":[[1,2.5],[null,0]]}]}`},
-		{"kind=sources&filter=ANN+10.", `{"step":10,"times":[100,110.5],"key_names":["address","user"],"fields":["connected","active"],"lines":[{"key":["10.0.0.1","=anna"],"values":[[1,2.5],[null,0]]}]}`},
-		{"kind=pools", `{"step":1,"times":[],"key_names":["database","user"],"fields":["open"],"lines":[]}`},
-		{"format=csv&filter=anna", "time,address,user,connected,active\r\n1970-01-01T00:01:40Z,10.0.0.1,'=anna,1,\r\n1970-01-01T00:01:50.5Z,10.0.0.1,'=anna,2.5,0\r\n"},
+		{"", `{"step":10,"times":[100,110.5],"samples":[10,0.5],"key_names":["address","user"],"fields":["connected","active"],"lines":[{"key":["10.0.0.1","=anna"],"values":[[1,2.5],[null,0]]},{"key":["unix","ben"],"values":[[1,2.5],[null,0]]}]}`},
+		{"kind=sources&filter=ANN+10.", `{"step":10,"times":[100,110.5],"samples":[10,0.5],"key_names":["address","user"],"fields":["connected","active"],"lines":[{"key":["10.0.0.1","=anna"],"values":[[1,2.5],[null,0]]}]}`},
+		{"kind=pools", `{"step":1,"times":[],"samples":[],"key_names":["database","user"],"fields":["open"],"lines":[]}`},
+		{"format=csv&filter=anna", "time,recorded_seconds,address,user,connected,active\r\n1970-01-01T00:01:40Z,10,10.0.0.1,'=anna,1,\r\n1970-01-01T00:01:50.5Z,0.5,10.0.0.1,'=anna,2.5,0\r\n"},
 	} {
 		got := s.send("/api/series?"+c.query, "", basic("looker", ""))
 		if strings.TrimSuffix(got.body, "\n") != strings.TrimSuffix(c.want, "\n") {
 			t.Errorf("%s: got %s\nwant %s", c.query, got.body, c.want)
+		}
+	}
+	for query, name := range map[string]string{"format=csv": "sources", "format=csv&kind=pools": "pools"} {
+		if got := s.send("/api/series?"+query, "", basic("looker", "")).header.Get("Content-Disposition"); got != `attachment; filename="`+name+`.csv"` {
+			t.Errorf("%s: %s", query, got)
 		}
 	}
 	if got := s.send("/api/now", "", basic("looker", "")); !strings.Contains(got.body, `"leaked":3,`) || !strings.Contains(got.body, `"monitor":true`) {

@@ -38,16 +38,21 @@ const (
 	writeTimeout  = time.Minute
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10
+	maxScrapes    = 4 // of /metrics at the same time
 )
 
 // Listen serves until Close.
 func Listen(o Options) (*Server, error) {
-	l, err := listen(o.Addr)
+	l, err := listen(o.Addr, o.Log)
 	if err != nil {
 		return nil, fmt.Errorf("http_listen: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}))
+	metrics := promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
+	if o.Dashboard != nil {
+		metrics = guardMetrics(metrics, o.Dashboard.Snapshots.Config, o.Addr, l.Addr())
+	}
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if o.Ready() {
@@ -69,6 +74,7 @@ func Listen(o Options) (*Server, error) {
 		http: &http.Server{
 			Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+			ConnState: l.note,
 		},
 	}
 	s.done.Go(func() { _ = s.http.Serve(l) })

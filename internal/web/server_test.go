@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"pooler/internal/pgtest"
 )
@@ -69,5 +70,33 @@ func TestAnAddressInUseIsSaid(t *testing.T) {
 	_, err = Listen(o)
 	if err == nil || !strings.Contains(err.Error(), "http_listen") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// slowGatherer gathers nothing before it is told.
+type slowGatherer struct{ come, open chan struct{} }
+
+func (g slowGatherer) Gather() ([]*dto.MetricFamily, error) {
+	g.come <- struct{}{}
+	<-g.open
+	return nil, nil
+}
+
+func TestScrapesAtTheSameTimeAreBounded(t *testing.T) {
+	g := slowGatherer{make(chan struct{}), make(chan struct{})}
+	s := openSite(t, withTrust, func(o *Options) { o.Registry = g })
+	statuses := make(chan int, maxScrapes)
+	for range maxScrapes {
+		go func() { statuses <- s.send("/metrics", "").status }() // awaited below
+		<-g.come
+	}
+	if got := s.send("/metrics", ""); got.status != http.StatusServiceUnavailable {
+		t.Errorf("one more: %d", got.status)
+	}
+	close(g.open)
+	for range maxScrapes {
+		if status := <-statuses; status != http.StatusOK {
+			t.Errorf("status %d", status)
+		}
 	}
 }

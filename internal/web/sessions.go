@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,6 +16,7 @@ import (
 const (
 	maxSessions  = 1000
 	sessionIdle  = 12 * time.Hour
+	sessionLife  = 7 * 24 * time.Hour // however much it is used
 	maxVerified  = 256
 	verifiedLife = time.Minute
 )
@@ -22,10 +24,10 @@ const (
 // digest stands for a secret in the tables: finding it takes no time that tells about others.
 type digest [sha256.Size]byte
 
-// held is a pass, and until when it counts.
+// held is a pass, and until when it counts. That can be put off, but not beyond its end.
 type held struct {
-	pass  *frontend.Pass
-	until time.Time
+	pass       *frontend.Pass
+	until, end time.Time
 }
 
 // passes is a bounded table of them. Any goroutine may use it.
@@ -37,7 +39,7 @@ type passes struct {
 }
 
 // put adds a pass. When the table is full the one goes that would end first.
-func (t *passes) put(key digest, pass *frontend.Pass, now, until time.Time) {
+func (t *passes) put(key digest, pass *frontend.Pass, now, until, end time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.all == nil {
@@ -46,7 +48,7 @@ func (t *passes) put(key digest, pass *frontend.Pass, now, until time.Time) {
 	if len(t.all) >= t.most {
 		t.makeRoomLocked(now)
 	}
-	t.all[key] = &held{pass, until}
+	t.all[key] = &held{pass, until, end}
 }
 
 func (t *passes) makeRoomLocked(now time.Time) {
@@ -76,9 +78,16 @@ func (t *passes) get(key digest, now time.Time, extend time.Duration) *frontend.
 		delete(t.all, key)
 		return nil
 	case extend > 0:
-		h.until = now.Add(extend)
+		h.until = earlier(now.Add(extend), h.end)
 	}
 	return h.pass
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func (t *passes) remove(key digest) {
@@ -97,7 +106,7 @@ func (s *sessions) add(pass *frontend.Pass, now time.Time) string {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails (crypto/rand)
 	token := base64.RawURLEncoding.EncodeToString(raw[:])
-	s.put(sha256.Sum256([]byte(token)), pass, now, now.Add(sessionIdle))
+	s.put(sha256.Sum256([]byte(token)), pass, now, now.Add(sessionIdle), now.Add(sessionLife))
 	return token
 }
 
@@ -112,10 +121,13 @@ func (s *sessions) drop(token string) { s.remove(sha256.Sum256([]byte(token))) }
 type verified struct {
 	passes
 	key [32]byte // so that what is kept is worth nothing elsewhere
+
+	checks   sync.Mutex               // guards checking
+	checking map[digest]chan struct{} // passwords that somebody checks now; closed when that is done
 }
 
 func newVerified() *verified {
-	v := &verified{passes: passes{most: maxVerified}}
+	v := &verified{passes: passes{most: maxVerified}, checking: map[digest]chan struct{}{}}
 	_, _ = rand.Read(v.key[:]) // never fails (crypto/rand)
 	return v
 }
@@ -129,9 +141,36 @@ func (v *verified) digest(user, password string) (d digest) {
 }
 
 func (v *verified) add(user, password string, pass *frontend.Pass, now time.Time) {
-	v.put(v.digest(user, password), pass, now, now.Add(verifiedLife))
+	end := now.Add(verifiedLife)
+	v.put(v.digest(user, password), pass, now, end, end)
 }
 
 func (v *verified) find(user, password string, now time.Time) *frontend.Pass {
 	return v.get(v.digest(user, password), now, 0)
+}
+
+// turn waits until nobody else checks that password of that user, for what they find may be found then. done ends the turn.
+func (v *verified) turn(ctx context.Context, user, password string) (done func(), err error) {
+	key, mine := v.digest(user, password), make(chan struct{})
+	for {
+		v.checks.Lock()
+		others := v.checking[key]
+		if others == nil {
+			v.checking[key] = mine
+		}
+		v.checks.Unlock()
+		if others == nil {
+			return func() {
+				v.checks.Lock()
+				delete(v.checking, key)
+				v.checks.Unlock()
+				close(mine)
+			}, nil
+		}
+		select {
+		case <-others:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }

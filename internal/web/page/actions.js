@@ -1,5 +1,6 @@
 // What an administrator can do from the page. Each action says first what will happen, and then what the pooler answers.
 import { post, ApiError } from "./api.js";
+import { clockNow } from "./clock.js";
 import { byId, el, button, setText } from "./dom.js";
 import { count } from "./format.js";
 import { table } from "./tables.js";
@@ -47,18 +48,25 @@ function poolActions(r, onDatabase, resize) {
   if (!name || r.pool_size === undefined || r.pool_size === null) return [];
   const pause = r.status === "PAUSED"
     ? { text: "Resume", label: `Resume ${name}`, run: () => onDatabase("RESUME", name, ["Clients that wait go on."], "Resume") }
-    : { text: "Pause", label: `Pause ${name}`, run: () => onDatabase("PAUSE", name, ["Open transactions end, then the server sessions are closed. Until RESUME clients wait; new ones too.", "It takes as long as the open transactions do."], "Pause") };
+    : { text: "Pause", label: `Pause ${name}`, run: () => onDatabase("PAUSE", name, ["Open transactions end, then the server sessions are closed. Until RESUME clients wait; new ones too.", "It takes as long as the open transactions do. Cancel, or closing this, takes the pause back until then."], "Pause") };
   return [pause,
     { text: "Reconnect", label: `Reconnect ${name}`, run: () => onDatabase("RECONNECT", name, ["Each server session is replaced as soon as it is free. Clients do not notice."], "Reconnect") },
     { text: "Resize …", label: `Resize the pools of ${name}`, run: () => resize(name, r.pool_size) }];
 }
 
-// open shows the dialog, which keeps the focus and closes with Escape.
+let closed = new AbortController(); // of the dialog opened last
+
+// open shows the dialog, which keeps the focus and closes with Escape. It returns a signal that it was closed: a command
+// that still waits then ends, as with a console that hangs up.
 function open(title, ...content) {
   const dialog = byId("dialog");
+  closed.abort();
+  const mine = (closed = new AbortController());
+  // The event comes a little later: it may be of the dialog before, when this one is open.
+  dialog.addEventListener("close", () => dialog.open || mine.abort(), { signal: mine.signal });
   dialog.replaceChildren(el("h2", { id: "dialog-title", text: title }), ...content);
   dialog.showModal();
-  return dialog;
+  return mine.signal;
 }
 
 const close = () => byId("dialog").close();
@@ -73,7 +81,7 @@ function confirmation({ title, text, body = [], confirm, danger, command, change
     submit: async (e) => {
       e.preventDefault();
       go.disabled = true;
-      if (await run(command(), said)) {
+      if (await run(command(), said, gone)) {
         go.hidden = true;
         setText(cancel, "Close");
         cancel.focus();
@@ -83,14 +91,14 @@ function confirmation({ title, text, body = [], confirm, danger, command, change
     },
   } }, text.map((t) => el("p", { text: t })), body, el("p", { class: "muted" }, "Command: ", shown), said, el("div", { class: "buttons" }, cancel, go));
   setText(shown, command());
-  open(title, form);
+  const gone = open(title, form);
 }
 
 // run gives a command and shows the answer's notices, or its error. It returns the answer; null: it failed.
-async function run(command, said) {
+async function run(command, said, gone) {
   said.replaceChildren(el("p", { class: "muted", text: "…" }));
   try {
-    const answer = await post("api/do", { command });
+    const answer = await post("api/do", { command }, gone);
     const lines = (answer.notices || []).map((n) => (typeof n === "string" ? n : [n.message, n.hint].filter(Boolean).join(". ")));
     said.replaceChildren(el("p", { class: "done", text: `Done: ${answer.tag}` }), ...lines.map((text) => el("p", { text })));
     return answer;
@@ -101,7 +109,7 @@ async function run(command, said) {
   }
 }
 
-// killIdleDialog tries it first: only who has been shown can be ended.
+// killIdleDialog tries it first: only a command that was tried can be given. It ends those who are idle by then.
 function killIdleDialog(preset, changed) {
   const field = (label, id, value, props = {}) => {
     const input = el("input", { id, value: value ?? "", spellcheck: "false", autocapitalize: "none", ...props });
@@ -113,7 +121,9 @@ function killIdleDialog(preset, changed) {
   const shown = el("code");
   const said = el("div", { class: "said", role: "status" });
   const victims = table({ name: "idle", first: ["application", "application_name", "addr", "user", "database", "idle_seconds", "pinned", "killed", "id"] });
+  const attempt = el("button", { class: "main", text: "Try (dry run)" });
   const end = button("End them", () => finish(), { class: "danger", disabled: true });
+  let tried = ""; // the command that would have hit somebody
   const cancel = button("Cancel", close);
   const command = () => {
     const clauses = [older.input.value.trim() && `OLDER THAN '${older.input.value.trim().replaceAll("'", "''")}'`, from.input.value.trim() && `FROM ${quoted(from.input.value.trim())}`,
@@ -123,35 +133,42 @@ function killIdleDialog(preset, changed) {
   victims.node.hidden = true;
   const refresh = () => {
     setText(shown, command());
-    end.disabled = true; // what was tried is not what is written any more
-    setText(end, "End them");
+    end.disabled = command() !== tried;
   };
   const show = (answer) => {
     victims.node.hidden = !answer?.rows?.length;
-    if (answer?.rows) victims.show(answer, { now: Date.now() / 1000 });
+    if (answer?.rows) victims.show(answer, { now: clockNow() });
+  };
+  const give = async (what) => {
+    tried = "";
+    end.disabled = attempt.disabled = true;
+    const answer = await run(what, said, gone);
+    attempt.disabled = false;
+    return answer;
   };
   async function finish() {
-    end.disabled = true;
-    const answer = await run(command(), said);
+    const answer = await give(tried);
     if (!answer) return;
     show(answer);
-    end.hidden = true;
+    attempt.disabled = true;
+    attempt.hidden = end.hidden = true;
     setText(cancel, "Close");
     changed();
   }
   const form = el("form", { class: "wide", on: { input: refresh, submit: async (e) => {
     e.preventDefault();
-    const answer = await run(`${command()} DRY RUN`, said);
+    const what = command(); // which may be changed before the answer comes
+    const answer = await give(`${what} DRY RUN`);
     if (!answer) return;
     const n = answer.rows?.length ?? 0;
-    said.replaceChildren(el("p", { text: n === 0 ? "It would hit nobody." : `It would end ${count(n)} ${n === 1 ? "client" : "clients"}:` }));
+    said.replaceChildren(el("p", { text: n === 0 ? "It would hit nobody." : `It would end ${count(n)} ${n === 1 ? "client" : "clients"} now:` }));
     show(answer);
-    end.disabled = n === 0;
-    setText(end, n === 1 ? "End this client" : `End these ${count(n)} clients`);
-  } } }, el("p", { text: "Ends clients that are idle and have no transaction open. Try it first: it shows whom it would hit." }),
+    tried = n === 0 ? "" : what;
+    refresh();
+  } } }, el("p", { text: "Ends clients that are idle and have no transaction open. Try it first: it shows whom it would hit now. “End them” then ends those who are idle by then." }),
   el("div", { class: "fields" }, older.node, from.node, names.map((n) => n.node)), el("p", { class: "muted" }, "Command: ", shown), said, victims.node,
-  el("div", { class: "buttons" }, cancel, el("button", { class: "main", text: "Try (dry run)" }), end));
+  el("div", { class: "buttons" }, cancel, attempt, end));
   setText(shown, command());
-  open("Kill idle clients", form);
+  const gone = open("Kill idle clients", form);
 }
 

@@ -23,15 +23,17 @@ export function address(path, params = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-export const get = (path, params) => ask(address(path, params), {}, PATIENCE);
+// signal, if there is one, ends the wait. The server notices, and ends a command that waits.
+export const get = (path, params, signal) => ask(address(path, params), {}, PATIENCE, signal);
 
-export const post = (path, body = {}) =>
-  ask(path, { method: "POST", headers: { "Content-Type": "application/json", "X-Pooler": "1" }, body: JSON.stringify(body) }, LONG_PATIENCE);
+export const post = (path, body = {}, signal) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json", "X-Pooler": "1" }, body: JSON.stringify(body) }, LONG_PATIENCE, signal);
 
-async function ask(url, options, patience) {
+async function ask(url, options, patience, signal) {
+  const ends = [AbortSignal.timeout(patience), signal].filter(Boolean);
   let answer;
   try {
-    answer = await fetch(url, { ...options, cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(patience) });
+    answer = await fetch(url, { ...options, cache: "no-store", credentials: "same-origin", signal: AbortSignal.any(ends) });
   } catch (err) {
     throw new Unreachable(err.message);
   }
@@ -46,7 +48,7 @@ async function ask(url, options, patience) {
   return body;
 }
 
-export const view = (name, params) => get(`api/show/${encodeURIComponent(name)}`, params);
+export const view = (name, params, signal) => get(`api/show/${encodeURIComponent(name)}`, params, signal);
 
 // records makes objects of a view's rows.
 export const records = (answer) =>

@@ -1,5 +1,6 @@
 // The page: its sections, what of it the address remembers, and how it keeps up with the pooler.
-import { post, ApiError, Unreachable } from "./api.js";
+import { get, post, ApiError, Unreachable } from "./api.js";
+import { setClock } from "./clock.js";
 import { byId, el, set, setText, button, hideTip, tidyTip } from "./dom.js";
 import { clockTime, count } from "./format.js";
 import { actions } from "./actions.js";
@@ -20,18 +21,19 @@ const SECTIONS = [
 
 // What of the state belongs to all sections; the rest is forgotten when another is chosen.
 const SHARED = ["q"];
+const FRAME_EVERY = 5; // seconds until the badges are brought up to date, whatever the section does
 const badges = { leaks: (t) => t.leaked, pins: (t) => t.pinned, waiting: (t) => t.waiting };
 
 const ctx = {
   state: readState(),
   me: null,
   go,
-  saw,
   actions: actions(() => refresh()),
 };
 let section = null; // what is shown
 let timer = 0;
-let round = 0; // grows with each refresh: an answer to an older one is late
+let due = 0; // when the section is to be brought up to date again, by performance.now()
+let round = new AbortController(); // the refresh under way: the next one ends it, so that no late answer overwrites a newer one
 let failures = 0;
 let failing = null; // since when nothing has answered, in milliseconds
 
@@ -61,7 +63,6 @@ function apply() {
 }
 
 function mount(id) {
-  section?.end?.();
   hideTip();
   section = { id, ...describeSection(SECTIONS.find((s) => s.id === id).make(ctx)) };
   byId("main").replaceChildren(section.node);
@@ -75,21 +76,31 @@ function mount(id) {
 }
 
 // describeSection keeps `every` a question: it changes with the state.
-const describeSection = (made) => ({ node: made.node, update: () => made.update(), every: () => made.every, end: made.end });
+const describeSection = (made) => ({ node: made.node, update: (look) => made.update(look), every: () => made.every });
 
-async function refresh() {
-  clearTimeout(timer);
+// refresh brings the page up to date; with onlyFrame, what is around the section.
+async function refresh(onlyFrame = false) {
+  stop();
   if (!ctx.me || document.hidden) return;
-  const mine = ++round;
+  const { signal } = (round = new AbortController());
   try {
-    await section.update();
+    const now = get("api/now", {}, signal);
+    await Promise.all([now.then(saw), onlyFrame || section.update({ now, signal })]);
+    if (signal.aborted) return;
     tidyTip();
-    if (mine !== round) return;
     answered();
-    if (section.every()) timer = setTimeout(refresh, 1000 * section.every());
+    const every = section.every();
+    if (!onlyFrame) due = performance.now() + 1000 * (every || Infinity) - 100; // a timer may be a little early
+    timer = setTimeout(() => refresh(performance.now() < due), 1000 * Math.min(every || FRAME_EVERY, FRAME_EVERY));
   } catch (err) {
-    if (mine === round) failed(err);
+    if (!signal.aborted) failed(err);
   }
+}
+
+// stop ends what is under way and what is planned.
+function stop() {
+  clearTimeout(timer);
+  round.abort();
 }
 
 function answered() {
@@ -119,6 +130,7 @@ function failed(err) {
 const retry = () => (ctx.me ? refresh() : start());
 
 function saw(now) {
+  setClock(now.time);
   setText(byId("version"), now.version);
   for (const [id, of] of Object.entries(badges)) {
     const n = of(now.totals);
@@ -139,8 +151,7 @@ function enter(who) {
 
 function leave() {
   ctx.me = null;
-  clearTimeout(timer);
-  round++;
+  stop();
   if (byId("dialog").open) byId("dialog").close();
   byId("frame").hidden = true;
   byId("logout").hidden = true;

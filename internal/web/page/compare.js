@@ -1,5 +1,6 @@
 // The section "Compare": two stretches of time side by side, as before and after a fix.
 import { get, address } from "./api.js";
+import { clockNow } from "./clock.js";
 import { el, set, setText, button } from "./dom.js";
 import { Pair, exactTime, duration, axisTime } from "./format.js";
 import { chart, chartGroup, roundTop, highest } from "./charts.js";
@@ -7,28 +8,32 @@ import { fromTo } from "./timerange.js";
 import { clientsMeasure, linesOf, totalOf } from "./history.js";
 import { table } from "./tables.js";
 
-// A preset: how long both stretches are, and how long before B (which ends now) A ended.
+// A preset: how long both stretches are, and how long before B (which ends now) A ended. Without a file for history a day
+// is kept.
 const PRESETS = [
   { text: "10 min ↔ 10 min before", long: 600, before: 600 },
   { text: "Now ↔ an hour ago", long: 600, before: 3600 },
-  { text: "Now ↔ a day ago", long: 3600, before: 86400 },
+  { text: "Now ↔ a day ago", long: 3600, before: 23 * 3600 },
   { text: "Now ↔ a week ago", long: 3600, before: 7 * 86400 },
 ];
 
+const ALL = "(all)"; // the server's name of all sources together
+const ALL_ANYWAY = "(all, without the filter)";
+
 const preset = (p) => {
-  const now = Math.floor(Date.now() / 1000);
+  const now = Math.floor(clockNow());
   return { a: `${now - p.long - p.before}-${now - p.before}`, b: `${now - p.long}-${now}`, preset: String(PRESETS.indexOf(p)) };
 };
 
-// paired puts each measure's three columns together in one.
-function paired({ columns, rows }) {
+// paired puts each measure's three columns together in one. What all sources did does not go by the filter.
+function paired({ columns, rows }, filter) {
   const at = new Map(columns.map((c, i) => [c.name, i]));
   const some = columns.filter((c) => !/_(b|change)$/.test(c.name) || !at.has(c.name.replace(/_(b|change)$/, "_a")));
   const places = some.map((c) => {
     const base = c.name.replace(/_a$/, "");
-    return at.has(`${base}_b`) ? { name: base, type: c.type, of: (row) => new Pair(base, row[at.get(c.name)], row[at.get(`${base}_b`)]) } : { ...c, of: (row) => row[at.get(c.name)] };
+    return at.has(`${base}_b`) ? { name: base, type: c.type, of: (row) => new Pair(base, row[at.get(c.name)], row[at.get(`${base}_b`)]) } : { ...c, of: (row) => (filter && row[0] === ALL ? ALL_ANYWAY : row[at.get(c.name)]) };
   });
-  return { columns: places.map(({ name, type, help }) => ({ name, type, help })), rows: rows.map((row) => places.map((p) => p.of(row))) };
+  return { columns: places.map(({ name, type }) => ({ name, type })), rows: rows.map((row) => places.map((p) => p.of(row))) };
 }
 
 // windowOf reads "from-to".
@@ -53,7 +58,8 @@ export function compareSection(ctx) {
       el("div", { class: "tools" }, el("div", { class: "choice wrap", role: "group", "aria-label": "Presets" }, presets), el("span", { class: "gap" }), links),
       el("div", { class: "sides" }, side("a", "before"), side("b", "after")), trouble,
       el("div", { class: "charts two" }, charts.a.node, charts.b.node), rows.node),
-    async update() {
+    async update({ now, signal }) {
+      await now; // which has told the time
       const fallback = preset(PRESETS[0]);
       const chosen = windowOf(ctx.state.a) && windowOf(ctx.state.b) ? ctx.state : { ...fallback, q: ctx.state.q };
       const [a, b] = [windowOf(chosen.a), windowOf(chosen.b)];
@@ -62,12 +68,12 @@ export function compareSection(ctx) {
       describe(heads.b, forms.b, b);
       const query = { a_from: a.from, a_to: a.to, b_from: b.from, b_to: b.to, filter: ctx.state.q };
       for (const l of links) set(l, { href: address("api/compare", { ...query, format: l.dataset.format }), download: `compare.${l.dataset.format}` });
-      const past = (w) => get("api/series", { kind: "sources", from: w.from, to: w.to, filter: ctx.state.q });
+      const past = (w) => get("api/series", { kind: "sources", from: w.from, to: w.to, filter: ctx.state.q, fields: clientsMeasure.fields.map(([f]) => f).join() }, signal);
       try {
-        const [found, before, after] = await Promise.all([get("api/compare", query), past(a), past(b)]);
+        const [found, before, after] = await Promise.all([get("api/compare", query, signal), past(a), past(b)]);
         trouble.hidden = true;
         draw(charts, [before, after], [a, b]);
-        rows.show(paired(found), { now: b.to });
+        rows.show(paired(found, ctx.state.q), { now: b.to });
       } catch (err) {
         if (!err.status || err.status === 401) throw err;
         trouble.hidden = false;

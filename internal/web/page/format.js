@@ -61,6 +61,15 @@ const round = (n) => Number(n.toPrecision(4));
 
 export const words = (name) => name.replaceAll("_", " ");
 
+// matcher of a filter tells whether all its words stand in some texts, as the server does for history.
+export function matcher(filter = "") {
+  const wanted = filter.toLowerCase().split(/\s+/).filter(Boolean);
+  return (texts) => {
+    const text = texts.join("\0").toLowerCase();
+    return wanted.every((word) => text.includes(word));
+  };
+}
+
 // Pair is a measure before and after. It is ordered by how much it has changed.
 export class Pair {
   constructor(name, a, b) {

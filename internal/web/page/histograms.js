@@ -1,7 +1,7 @@
 // The section "Histograms": how long things took, by pool and phase, on a logarithmic axis.
 import { view, address, records } from "./api.js";
 import { el, svg, keyed, set, setText, describes } from "./dom.js";
-import { count, duration } from "./format.js";
+import { count, duration, matcher } from "./format.js";
 import { table } from "./tables.js";
 import { timeOf } from "./views.js";
 
@@ -22,10 +22,10 @@ export function histogramSection(ctx) {
     every: 10,
     node: el("div", {}, el("div", { class: "sectionhead" }, el("h1", { text: "Histograms" }), el("p", { class: "muted", text: "How long things took since the start, by pool and phase. The axis is logarithmic." })),
       el("div", { class: "tools" }, el("span", { class: "gap" }), links), trouble, none, cards, rows.node),
-    async update() {
+    async update({ signal }) {
       let answers;
       try {
-        answers = await Promise.all([view("histograms"), view("histogram_buckets")]);
+        answers = await Promise.all([view("histograms", {}, signal), view("histogram_buckets", {}, signal)]);
       } catch (err) {
         if (!err.status || err.status === 401) throw err;
         trouble.hidden = false;
@@ -33,9 +33,9 @@ export function histogramSection(ctx) {
         return;
       }
       trouble.hidden = true;
-      const q = (ctx.state.q || "").toLowerCase();
+      const fits = matcher(ctx.state.q);
       const buckets = Map.groupBy(records(answers[1]), keyOf);
-      const some = records(answers[0]).filter((h) => h.count > 0 && (!q || `${keyOf(h)}\n${PHASES[h.phase] || ""}`.toLowerCase().includes(q)))
+      const some = records(answers[0]).filter((h) => h.count > 0 && fits([h.database, h.user, h.phase, PHASES[h.phase]]))
         .map((h) => ({ ...h, buckets: (buckets.get(keyOf(h)) || []).toSorted((a, b) => a.upper_seconds - b.upper_seconds) }));
       some.sort((a, b) => `${a.database}\n${a.user}`.localeCompare(`${b.database}\n${b.user}`));
       none.hidden = some.length > 0;

@@ -1,5 +1,6 @@
 // The section "History": charts over time, the total on top and then one for each source or pool.
 import { get, address } from "./api.js";
+import { clockNow } from "./clock.js";
 import { el, set, setText, button } from "./dom.js";
 import { exactTime } from "./format.js";
 import { chart, chartGroup, roundTop, highest } from "./charts.js";
@@ -8,7 +9,7 @@ import { table } from "./tables.js";
 
 const FIRST = 12; // charts at first
 
-// What can be drawn: fields that share a unit. per: gauges as they are, counters per second or per minute.
+// What can be drawn: fields that share a unit. per: counters are drawn per so many seconds; gauges as they are.
 const MEASURES = {
   sources: {
     clients: { text: "Clients", area: true, fields: [["connected", "green"], ["active", "red"], ["idle_in_transaction", "blue"], ["waiting", "amber"], ["pinned", "violet"], ["leaked", "leak"]] },
@@ -32,9 +33,13 @@ export function linesOf(measure, answer, values) {
   return measure.fields.map(([field, kind], i) => {
     const at = answer.fields.indexOf(field);
     const raw = at < 0 ? [] : values[at] || [];
-    return { name: field.replaceAll("_", " "), field, kind, area: measure.area && i < 2, values: measure.per ? raw.map((v) => (v === null ? null : (v * measure.per) / answer.step)) : raw };
+    const rate = (v, t) => (v === null ? null : (v * measure.per) / recordedOf(answer, t));
+    return { name: field.replaceAll("_", " "), field, kind, area: measure.area && i < 2, values: measure.per ? raw.map(rate) : raw };
   });
 }
+
+// recordedOf a step is how many of its seconds were recorded: fewer than all of the one that is not over.
+const recordedOf = (answer, t) => answer.samples?.[t] || answer.step;
 
 // totalOf sums over all lines; null where none has anything.
 export function totalOf(answer) {
@@ -71,7 +76,7 @@ export function historySection(ctx) {
     trouble.hidden = sets.length > 0 && answer.times.length > 0;
     setText(trouble, ctx.state.q ? "Nothing was recorded then that fits the filter." : "Nothing was recorded then.");
     if (asRows) {
-      rows.show(answer ? tabular(answer, ctx.state) : { columns: [], rows: [] }, { q: "", now: Date.now() / 1000 });
+      rows.show(answer ? tabular(answer, ctx.state) : { columns: [], rows: [] }, { q: "", now: clockNow() });
       more.hidden = true;
       return;
     }
@@ -92,7 +97,8 @@ export function historySection(ctx) {
     node: el("div", {}, el("h1", { class: "unseen", text: "History" }),
       el("div", { class: "tools" }, el("div", { class: "choice", role: "group", "aria-label": "Charts by" }, kinds), measures, range.node, time, asTable, links),
       charts, trouble, rows.node, more),
-    async update() {
+    async update({ now, signal }) {
+      await now; // which has told the time
       range.show(ctx.state);
       for (const b of kinds) b.setAttribute("aria-pressed", String(b.dataset.kind === kindOf(ctx.state)));
       showMeasures(measures, ctx.state);
@@ -100,7 +106,7 @@ export function historySection(ctx) {
       const query = { kind: kindOf(ctx.state), from: from.toFixed(3), to: to.toFixed(3), filter: ctx.state.q, fields: measureOf(ctx.state).fields.map(([f]) => f).join() };
       links.forEach((a, i) => set(a, { href: address("api/series", { ...query, format: ["csv", "json"][i] }), download: i === 0 ? "history.csv" : "history.json" }));
       try {
-        answer = await get("api/series", query);
+        answer = await get("api/series", query, signal);
       } catch (err) {
         if (!err.status || err.status === 401) throw err;
         while (all.length > 0) all.pop().remove();

@@ -1,5 +1,5 @@
 // The section "Now": figures, and the picture of who is joined to whom.
-import { get, view, records } from "./api.js";
+import { view, records } from "./api.js";
 import { el, svg, keyed, set, setText, describes } from "./dom.js";
 import { count, figure, duration } from "./format.js";
 import { picture } from "./picture.js";
@@ -27,12 +27,11 @@ export function nowSection(ctx) {
   return {
     every: 2,
     node: el("div", {}, el("h1", { class: "unseen", text: "Now" }), figures, trouble, pic.node),
-    async update() {
-      const [now, servers] = await Promise.all([get("api/now"), serverSessions()]);
+    async update(look) {
+      const [now, servers] = await Promise.all([look.now, serverSessions(look.signal)]);
       past.push(now.totals);
       if (past.length > KEPT) past.shift();
       showFigures(figures, now, past, ctx);
-      ctx.saw(now);
       if (past.length === 1) performance.mark("figures"); // how quickly that comes is tested
       setText(trouble, servers.error);
       trouble.hidden = !servers.error;
@@ -42,9 +41,9 @@ export function nowSection(ctx) {
 }
 
 // serverSessions: the picture can do without them.
-async function serverSessions() {
+async function serverSessions(signal) {
   try {
-    return { rows: records(await view("servers", { limit: 400 })) };
+    return { rows: records(await view("servers", { limit: 400 }, signal)) };
   } catch (err) {
     if (err.status && err.status !== 401) return { rows: [], error: `Server sessions are not shown: ${err.message}` };
     throw err;

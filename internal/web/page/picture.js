@@ -1,7 +1,7 @@
 // The picture: clients by source on the left, pools in the middle, server sessions on the right, and lines between
 // those who are joined.
 import { el, svg, keyed, set, setText, describes } from "./dom.js";
-import { count, duration } from "./format.js";
+import { count, duration, matcher } from "./format.js";
 
 const MAX_SOURCES = 12;
 const MAX_POOLS = 10;
@@ -60,15 +60,14 @@ export function picture() {
 }
 
 function select(now, servers, filter) {
-  const wanted = (filter || "").toLowerCase();
-  const fits = (x) => Object.values(x).some((v) => String(v).toLowerCase().includes(wanted));
-  const all = now.sources.filter((s) => !wanted || fits(s));
+  const fits = matcher(filter);
+  const all = now.sources.filter((s) => fits([s.address, s.application, s.user, s.database]));
   const sources = all.slice(0, MAX_SOURCES);
   const rest = (now.totals.clients || 0) - now.sources.reduce((sum, s) => sum + s.clients, 0);
-  if (!wanted && rest > 0) sources.push({ address: "", application: `${count(rest)} more`, user: "", database: "", clients: rest, others: true });
+  if (!filter && rest > 0) sources.push({ address: "", application: `${count(rest)} more`, user: "", database: "", clients: rest, others: true });
   const joined = new Set(sources.map(poolKey));
   const weight = (p) => 1000 * (p.waiting + p.busy) + p.clients + p.open;
-  const pools = now.pools.filter((p) => !wanted || fits(p) || joined.has(poolKey(p))).sort((a, b) => weight(b) - weight(a));
+  const pools = now.pools.filter((p) => fits([p.database, p.user]) || joined.has(poolKey(p))).sort((a, b) => weight(b) - weight(a));
   const shown = pools.slice(0, MAX_POOLS);
   shown.sort((a, b) => poolKey(a).localeCompare(poolKey(b)));
   const share = Math.max(4, Math.floor(MAX_SQUARES / Math.max(1, shown.length)));

@@ -1,28 +1,28 @@
 // A table of whatever columns a view has: sorted by a click on a heading, filtered, with the details of a row below it.
 import { el, keyed, set, setText, button, download } from "./dom.js";
-import { Pair, cell, count, words, figure, isNumeric, signed } from "./format.js";
+import { Pair, cell, count, words, figure, isNumeric, matcher, signed } from "./format.js";
 
 const PAGE = 200; // rows at first
 
 // table makes one. first names the columns that are shown unless all are asked for; actions(record) gives a row's
 // buttons; bars names columns that are shares.
-export function table({ name, first = [], actions = () => [], bars = [], onColumns = () => {} }) {
+export function table({ name, first = [], actions = () => [], bars = [] }) {
   const t = {
     name, first, actions, bars, sort: null, all: false, limit: PAGE, answer: null, q: "", open: new Set(), rows: [],
     head: el("tr"), body: el("tbody"), summary: el("span", { class: "muted" }),
   };
-  t.columnsButton = button("All columns", () => { t.all = !t.all; render(t); onColumns(t.all); }, { class: "quiet", "aria-pressed": "false" });
+  t.columnsButton = button("All columns", () => { t.all = !t.all; render(t); }, { class: "quiet", "aria-pressed": "false" });
   t.more = button("", () => { t.limit += 5 * PAGE; render(t); }, { class: "more", hidden: true });
   t.box = el("div", { class: "tablebox card", tabindex: "0", role: "region", "aria-label": words(name) }, el("table", {}, el("thead", {}, t.head), t.body));
   t.node = el("div", { class: "tablepart" }, el("div", { class: "tablehead" }, t.summary, el("span", { class: "gap" }), t.columnsButton), t.box, t.more);
   return {
     node: t.node,
-    show(answer, { q = "", now }) {
-      Object.assign(t, { answer, q, now });
+    // show takes an answer and the filter; cut: it has only the first rows.
+    show(answer, { q = "", now, cut = false }) {
+      Object.assign(t, { answer, q, now, cut });
       // A text that somebody is marking would slip away.
       if (!(getSelection()?.type === "Range" && t.body.contains(getSelection().anchorNode))) render(t);
     },
-    shown: () => t.rows,
     sort: () => t.sort,
     save: (format) => save(t, format),
   };
@@ -35,12 +35,12 @@ function render(t) {
   const some = chosen.length > 0 && chosen.length < names.length;
   const visible = (some && !t.all ? chosen : names).map((n) => names.indexOf(n));
   const records = rows.map((values, i) => ({ values, i, of: Object.fromEntries(names.map((n, k) => [n, values[k]])) }));
-  const q = t.q.trim().toLowerCase();
-  t.rows = records.filter((r) => !q || r.values.some((v) => v !== null && String(v).toLowerCase().includes(q)));
+  const fits = matcher(t.q);
+  t.rows = records.filter((r) => fits(r.values));
   if (t.sort) sortRows(t.rows, names.indexOf(t.sort.by), t.sort.down);
   t.columnsButton.hidden = !some;
   t.columnsButton.setAttribute("aria-pressed", String(t.all));
-  setText(t.summary, q ? `${count(t.rows.length)} of ${count(rows.length)}` : rows.length === 1 ? "1 row" : `${count(rows.length)} rows`);
+  setText(t.summary, summaryOf(t));
   const withActions = t.rows.some((r) => t.actions(r.of).length > 0);
   heads(t, visible, withActions);
   const page = t.rows.slice(0, t.limit);
@@ -52,6 +52,13 @@ function render(t) {
   t.more.hidden = t.rows.length <= t.limit;
   setText(t.more, `Show more of ${count(t.rows.length)} rows`);
   t.box.hidden = t.rows.length === 0;
+}
+
+function summaryOf({ answer, rows, q, cut }) {
+  const fetched = answer.rows.length;
+  const part = q.trim() ? `${count(rows.length)} of ` : "";
+  if (cut) return `${part}the first ${count(fetched)} rows, and there are more: narrow them down with WHERE.`;
+  return part ? part + count(fetched) : fetched === 1 ? "1 row" : `${count(fetched)} rows`;
 }
 
 // keyMaker: a row is the same as before if its names are. Like ones are told apart by their order.
@@ -89,7 +96,7 @@ function heads(t, visible, withActions) {
       const b = button(heading(c), () => {
         t.sort = t.sort?.by !== c.name ? { by: c.name, down: isNumeric(c) } : t.sort.down === isNumeric(c) ? { by: c.name, down: !isNumeric(c) } : null;
         render(t);
-      }, { class: "sort", title: c.help || "Sort" });
+      }, { class: "sort", title: "Sort" });
       return el("th", { scope: "col", class: isNumeric(c) ? "number" : "", data: { column: c.name } }, b);
     }), ...(withActions ? [el("th", { scope: "col" }, el("span", { class: "unseen", text: "Actions" }))] : []));
   }
@@ -187,7 +194,14 @@ function save(t, format) {
     download(`${t.name}.json`, "application/json", JSON.stringify({ view: t.name, columns: t.answer.columns, rows: t.rows.map((r) => r.values) }, null, 1));
     return;
   }
-  const quoted = (v) => (v === null || v === undefined ? "" : /[",\r\n]|^\s|\s$|^$/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : String(v));
+  const quoted = (v) => {
+    if (v === null || v === undefined) return "";
+    const text = typeof v === "string" ? harmless(v) : String(v);
+    return /[",\r\n]|^\s|\s$|^$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
   const lines = [names, ...t.rows.map((r) => r.values)].map((row) => row.map(quoted).join(","));
   download(`${t.name}.csv`, "text/csv", lines.join("\r\n") + "\r\n");
 }
+
+// harmless keeps spreadsheets from taking for a formula what a client has chosen as its name.
+const harmless = (text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);

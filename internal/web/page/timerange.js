@@ -1,10 +1,11 @@
 // The choice of a stretch of time: the last so many seconds, or from – to.
+import { clockNow } from "./clock.js";
 import { el, button } from "./dom.js";
 
 const RANGES = [[300, "5 min"], [3600, "1 h"], [6 * 3600, "6 h"], [86400, "24 h"], [7 * 86400, "7 d"], [30 * 86400, "30 d"]];
 
 // stretch of a state: {from, to} in Unix seconds, and whether it ends now.
-export function stretchOf(state, now = Date.now() / 1000) {
+export function stretchOf(state, now = clockNow()) {
   if (state.from && state.to) return { from: Number(state.from), to: Number(state.to), live: false };
   return { from: now - (Number(state.range) || 300), to: now, live: true };
 }

@@ -1,5 +1,6 @@
 // The sections that are a table of one of the console's views.
 import { view, address } from "./api.js";
+import { clockNow } from "./clock.js";
 import { el, set, setText, button } from "./dom.js";
 import { table } from "./tables.js";
 
@@ -47,18 +48,20 @@ export function viewSection(ctx, name) {
     every: 5,
     node: el("div", {}, el("div", { class: "sectionhead" }, el("h1", { text: title }), el("p", { class: "muted", text: about })),
       el("div", { class: "tools" }, form, el("span", { class: "gap" }), idle, links), trouble, none, rows.node),
-    async update() {
+    async update({ signal }) {
       idle.hidden = !(ctx.me?.right === "admin" && act.some((a) => a === "client" || a === "idle"));
       if (document.activeElement !== where) where.value = ctx.state.where || "";
-      const query = { where: ctx.state.where, limit: MOST };
-      for (const a of links) set(a, { href: address(`api/show/${name}`, { ...query, format: a.dataset.format }), download: `${name}.${a.dataset.format}` });
+      const { where: condition } = ctx.state;
+      for (const a of links) set(a, { href: address(`api/show/${name}`, { where: condition, format: a.dataset.format }), download: `${name}.${a.dataset.format}` });
       try {
-        const answer = await view(name, query);
+        const answer = await view(name, { where: condition, limit: MOST + 1 }, signal); // one more tells that there are more
+        const cut = answer.rows.length > MOST;
+        if (cut) answer.rows.length = MOST;
         trouble.hidden = true;
         rows.node.hidden = answer.rows.length === 0;
         none.hidden = answer.rows.length > 0;
         setText(none, ctx.state.where ? "Nothing fits the condition." : empty);
-        rows.show(answer, { q: ctx.state.q, now: timeOf(answer) });
+        rows.show(answer, { q: ctx.state.q, now: timeOf(answer), cut });
       } catch (err) {
         if (!err.status || err.status === 401) throw err;
         trouble.hidden = false;
@@ -72,6 +75,6 @@ export function viewSection(ctx, name) {
 // timeOf an answer, in Unix seconds: "3 min ago" is by the pooler's clock.
 export function timeOf(answer) {
   const t = typeof answer.time === "string" ? Date.parse(answer.time) / 1000 : answer.time;
-  return t || Date.now() / 1000;
+  return t || clockNow();
 }
 
