@@ -106,26 +106,31 @@ func (o *originRow) perMinute() float64 {
 	return math.Round(100*float64(o.actions[journal.Connect])/o.minutes) / 100
 }
 
-// spanned is how many minutes the list spans, of which there is one entry at least. A few connections in the first seconds
-// are no flood, hence a minute if that is less; but once the oldest have made room, a flood fills the list in seconds.
+// spanned is how many minutes the connects in the list span. A few of them in the first seconds are no flood, hence a minute
+// if that is less; but once old entries have made room, a flood fills the list in seconds.
 func spanned(list []journal.Establishment, now time.Time) float64 {
 	least := time.Minute
-	if list[0].Seq > 1 {
+	if n := len(list); n > 0 && list[n-1].Seq > uint64(n) {
 		least = time.Second
 	}
-	return max(least, now.Sub(list[0].Time)).Minutes()
+	first := slices.IndexFunc(list, func(e journal.Establishment) bool { return e.Action == journal.Connect })
+	if first < 0 {
+		return least.Minutes()
+	}
+	return max(least, now.Sub(list[first].Time)).Minutes()
 }
 
 // originRows sums up what is kept of connections by where they come from, those first that were made most often.
 func originRows(_ context.Context, src *Snapshots) []*originRow {
 	list := src.Establishments()
+	minutes := spanned(list, src.Now())
 	byOrigin := map[origin]*originRow{}
 	var rows []*originRow
 	for _, e := range list {
 		key := origin{e.Side, e.Address, e.Application, e.User, e.Database}
 		o := byOrigin[key]
 		if o == nil {
-			o = &originRow{origin: key, first: e.Time, minutes: spanned(list, src.Now())}
+			o = &originRow{origin: key, first: e.Time, minutes: minutes}
 			byOrigin[key] = o
 			rows = append(rows, o)
 		}

@@ -170,7 +170,7 @@ func moments(chart monitor.Chart) ([]momentRow, error) {
 // Stretches of history that views show.
 const (
 	lately, latelyStep = 5 * time.Minute, time.Second
-	dayLong, dayStep   = 24 * time.Hour, time.Minute
+	dayLong, dayStep   = 24 * time.Hour, 5 * time.Minute
 )
 
 // history is views of what was recorded in the last stretch of time, step by step. They wait for each other if many are
@@ -224,9 +224,9 @@ func monitorViews() []definition {
 			}),
 		define("leaks", "clients, and sources, that have probably forgotten to give something back", leakAttrs(), leakRows),
 		past.view("history", "each source, second by second, for the last five minutes", sourceKeys, sources, Monitor.Sources, lately, latelyStep),
-		past.view("history_day", "each source, minute by minute, for the last day", sourceKeys, sources, Monitor.Sources, dayLong, dayStep),
+		past.view("history_day", "each source, in steps of five minutes, for the last day", sourceKeys, sources, Monitor.Sources, dayLong, dayStep),
 		past.view("pool_history", "each pool, second by second, for the last five minutes", poolKeys, pools, Monitor.Pools, lately, latelyStep),
-		past.view("pool_history_day", "each pool, minute by minute, for the last day", poolKeys, pools, Monitor.Pools, dayLong, dayStep),
+		past.view("pool_history_day", "each pool, in steps of five minutes, for the last day", poolKeys, pools, Monitor.Pools, dayLong, dayStep),
 	}
 	for i, one := range all {
 		all[i] = monitored(one)

@@ -114,7 +114,7 @@ func TestHistory(t *testing.T) {
 		t.Fatalf("want the one moment with something in it: %v", rows)
 	}
 	wantRow(t, rows[0], "time", testNow.Add(-5*time.Minute+time.Second), "addr", "192.0.2.9", "application", "web", "connected", 0, "active", 1, "server_seconds", 12, "recorded_seconds", 0.5)
-	wantRow(t, shown(t, fakeSnapshots(), "pool_history_day")[0], "time", testNow.Add(-24*time.Hour+time.Minute), "database", "app", "user", "alice", "busy", 1, "retired", 11)
+	wantRow(t, shown(t, fakeSnapshots(), "pool_history_day")[0], "time", testNow.Add(-24*time.Hour+5*time.Minute), "database", "app", "user", "alice", "busy", 1, "retired", 11)
 }
 
 func TestAFloodOfConnectionsIsCountedOverItsOwnTime(t *testing.T) {

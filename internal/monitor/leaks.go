@@ -101,6 +101,7 @@ type leakWatch struct {
 	bySource map[SourceKey]int
 	found    [leakKinds]uint64
 	fresh    []*Leak // growths that the log has not been told of
+	literals bool    // statements are noted with theirs
 }
 
 // search is for the process that a leak is.
@@ -134,11 +135,24 @@ func (m *Monitor) watch() {
 // sweep finds new leaks, and forgets those that are none any more.
 func (m *Monitor) sweep(now time.Time) {
 	cfg := m.src.Config()
+	m.leaks.showLiterals(cfg.ShowLiterals)
 	limits := frontend.Suspicion{
 		Idle: time.Duration(cfg.LeakIdle), InTransaction: time.Duration(cfg.LeakIdleInTransaction), Pinned: time.Duration(cfg.LeakPinned),
 	}
 	over, fresh := m.src.Suspects(limits, m.leaks.known)
 	m.leaks.note(now, over, fresh)
+}
+
+// showLiterals says whether literals are to be seen. If they are not any more, statements noted with them are forgotten.
+func (w *leakWatch) showLiterals(shown bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.literals && !shown {
+		for _, l := range w.clients {
+			l.First, l.Last = "", ""
+		}
+	}
+	w.literals = shown
 }
 
 // note takes in what a sweep has found.

@@ -224,3 +224,20 @@ func TestGrowthBeginsWhenASourceFalls(t *testing.T) {
 		t.Errorf("%+v, now it is %v", g, s.clock)
 	}
 }
+
+// Statements that were noted with their literals are not shown once those are not to be seen.
+func TestLeaksForgetLiterals(t *testing.T) {
+	s := newScene()
+	m := s.monitor("")
+	s.cfg.ShowLiterals = true
+	s.over = []frontend.ClientInfo{s.forgotten(1, "idle", 2*time.Hour)}
+	m.sweep(s.clock)
+	if l := m.Leaks()[0]; l.First == "" || l.Last == "" {
+		t.Errorf("%+v", l)
+	}
+	s.cfg.ShowLiterals = false
+	m.sweep(s.clock)
+	if l := m.Leaks()[0]; l.First != "" || l.Last != "" {
+		t.Errorf("%+v", l)
+	}
+}
