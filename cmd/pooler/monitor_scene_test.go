@@ -284,18 +284,19 @@ func (s *scene) seriesCSV(kind string) history {
 		s.t.Fatal(err)
 	}
 	h := history{}
-	keys := map[string]int{"sources": 4, "pools": 2}[kind]
+	const first = 2 // behind the time and how much of the step was recorded
+	fields := first + map[string]int{"sources": 4, "pools": 2}[kind]
 	for _, record := range table[1:] {
 		at, err := time.Parse(time.RFC3339Nano, record[0])
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		for i, text := range record[1+keys:] {
+		for i, text := range record[fields:] {
 			v, err := strconv.ParseFloat(cmp.Or(text, "NaN"), 64)
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			h.put(at.Unix(), keyOf(record[1:1+keys]...), table[0][1+keys+i], v)
+			h.put(at.Unix(), keyOf(record[first:fields]...), table[0][fields+i], v)
 		}
 	}
 	return h
