@@ -120,19 +120,21 @@ func kernelAddress(text string) netip.AddrPort {
 	return netip.AddrPortFrom(ip.Unmap(), uint16(n))
 }
 
-// list is the processes that there are. Ours has most files and is no client, so it comes last.
-func (p *processes) list() []int {
-	d, err := os.Open(p.root)
+// namesIn is what is in a directory, as far as we may know.
+func namesIn(dir string) []string {
+	d, err := os.Open(dir)
 	if err != nil {
 		return nil
 	}
 	defer func() { _ = d.Close() }()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil
-	}
+	names, _ := d.Readdirnames(-1)
+	return names
+}
+
+// list is the processes that there are. Ours has most files and is no client, so it comes last.
+func (p *processes) list() []int {
 	var pids []int
-	for _, name := range names {
+	for _, name := range namesIn(p.root) {
 		if pid, err := strconv.Atoi(name); err == nil && pid != p.own {
 			pids = append(pids, pid)
 		}
@@ -143,17 +145,8 @@ func (p *processes) list() []int {
 // files is what a process has open, as far as we may know.
 func (p *processes) files(pid int) []string {
 	dir := filepath.Join(p.root, strconv.Itoa(pid), "fd")
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = d.Close() }()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil
-	}
 	var files []string
-	for _, name := range names {
+	for _, name := range namesIn(dir) {
 		if to, err := os.Readlink(filepath.Join(dir, name)); err == nil && strings.HasPrefix(to, "socket:") {
 			files = append(files, to)
 		}
