@@ -54,31 +54,42 @@ func TestB5ServerSessionsFollowWhatRuns(t *testing.T) {
 	const think, rounds = time.Second, 3
 	p := startPooler(t, "default_pool_size = 20")
 	db := postgres.Server(t).CreateDatabase(t)
-	work := func(clients int) {
+	work := func(clients int) (most int) { // that wanted an answer at the same time: on a busy machine those are more
 		var all sync.WaitGroup
+		var mu sync.Mutex
+		asking := 0
+		ask := func(by int) {
+			mu.Lock()
+			defer mu.Unlock()
+			asking += by
+			most = max(most, asking)
+		}
 		begun := time.Now()
 		for i := range clients {
 			c := newRaw(t, p, db)
 			all.Go(func() {
 				for n := range rounds {
 					<-time.After(time.Until(begun.Add(time.Duration(n)*think + time.Duration(i+1)*think/time.Duration(clients))))
+					ask(1)
 					if a := c.query("SELECT pg_sleep(0.005)"); a.Errors > 0 || len(a.Rows) != 1 {
 						t.Errorf("client %d: %+v", i, a)
 					}
+					ask(-1)
 				}
 				_ = c.nc.Close()
 			})
 		}
 		all.Wait()
+		return most
 	}
-	work(50)
+	most := work(50)
 	first := onlyPool(t, p)
-	if first.HistoricMax > 3 {
-		t.Errorf("50 clients: %+v", first)
+	if first.HistoricMax > max(3, most) {
+		t.Errorf("50 clients, %d at the same time: %+v", most, first)
 	}
-	work(4)
-	if st := onlyPool(t, p); st.Opened != first.Opened || inUse(st) > max(2, inUse(first)) {
-		t.Errorf("4 clients: %+v, before them %+v", st, first)
+	most = work(4)
+	if st := onlyPool(t, p); most <= first.HistoricMax && st.Opened != first.Opened || inUse(st) > max(2, inUse(first), most) {
+		t.Errorf("4 clients, %d at the same time: %+v, before them %+v", most, st, first)
 	}
 }
 
