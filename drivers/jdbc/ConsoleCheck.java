@@ -192,7 +192,9 @@ public class ConsoleCheck {
 		equal("product", meta.getDatabaseProductName(), "PostgreSQL");
 		equal("major version", meta.getDatabaseMajorVersion() >= 12, true);
 		equal("user", meta.getUserName(), System.getenv("PGUSER"));
-		for (String of : new String[] {"getTables", "getColumns", "getSchemas"}) {
+		// Each asks pg_catalog in SQL of its own; what the console finds first in it differs.
+		Map<String, String> faults = Map.of("getTables", "0A000", "getColumns", "42601", "getSchemas", "42P01");
+		for (String of : faults.keySet()) {
 			String got = "no error";
 			try (ResultSet r = switch (of) {
 				case "getTables" -> meta.getTables(null, null, "%", null);
@@ -203,7 +205,7 @@ public class ConsoleCheck {
 			} catch (SQLException e) {
 				got = e.getSQLState();
 			}
-			equal(of, got, "42601");
+			equal(of, got, faults.get(of));
 		}
 		equal("after it", one("SHOW STATE value WHERE key = 'active'"), "yes");
 	}
