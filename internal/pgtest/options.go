@@ -30,6 +30,8 @@ type Options struct {
 	// Files are written to the data directory, readable to the server alone: TLS keys, for
 	// example, which Settings then name without a directory.
 	Files map[string][]byte
+	// BinDir is the directory of the server's programs; empty means what Find finds.
+	BinDir string
 	// Port to listen on; 0 takes a free one.
 	Port int
 	// Log gets a copy of the server's log as it is written.

@@ -88,9 +88,12 @@ type Server struct {
 
 // Run starts a new server and returns when it accepts connections. ctx bounds the start only.
 func Run(ctx context.Context, opts Options) (*Server, error) {
-	bindir, err := Find()
-	if err != nil {
-		return nil, err
+	bindir := opts.BinDir
+	if bindir == "" {
+		var err error
+		if bindir, err = Find(); err != nil {
+			return nil, err
+		}
 	}
 	if err := opts.complete(); err != nil {
 		return nil, err

@@ -54,6 +54,20 @@ func TestQueryOverTCPAndSocket(t *testing.T) {
 	}
 }
 
+func TestBinDirIsUsed(t *testing.T) {
+	none := t.TempDir()
+	if s, err := pgtest.Run(t.Context(), pgtest.Options{BinDir: none}); err == nil || !strings.Contains(err.Error(), none) {
+		t.Errorf("a directory without programs: got %v, want an error that names it", err)
+		if err == nil {
+			_ = s.Stop()
+		}
+	}
+	s := pgtest.Start(t, pgtest.Options{BinDir: shared.Server(t).BinDir()})
+	if s.BinDir() != shared.Server(t).BinDir() {
+		t.Errorf("programs in %s, want %s", s.BinDir(), shared.Server(t).BinDir())
+	}
+}
+
 func TestDatabasesAreFreshAndDropped(t *testing.T) {
 	s := shared.Server(t)
 	var names []string
