@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strconv"
 	"strings"
 )
@@ -105,8 +104,7 @@ func parseVerifier(text string) (Verifier, bool) {
 	return v, ok
 }
 
-// LoadAuthFile reads an auth_file. A file that everybody may read is worth a warning, no more:
-// it may be a mounted secret whose mode the operator cannot choose.
+// LoadAuthFile reads an auth_file.
 func LoadAuthFile(path string) (*AuthFile, error) {
 	data, err := readFile(path, maxAuthFileSize)
 	if err != nil {
@@ -116,13 +114,7 @@ func LoadAuthFile(path string) (*AuthFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o004 != 0 {
-		a.Warnings = append(a.Warnings, fmt.Sprintf("%s: everybody may read it (mode %04o); chmod 600 it", path, mode))
-	}
+	a.Warnings = append(a.Warnings, exposed(path, "it holds secrets")...)
 	return a, nil
 }
 
@@ -178,13 +170,20 @@ func parseAuthLine(line string) (user string, secret Secret, err error) {
 	if !ok {
 		return "", Secret{}, fmt.Errorf("want the secret of user %q between double quotes", user)
 	}
-	secret = Secret{Kind: kindOf(text), Text: text}
-	if secret.Kind == SecretSCRAM {
-		if _, ok := parseVerifier(text); !ok {
-			return "", Secret{}, fmt.Errorf("user %q has a malformed secret; want %siterations:salt$storedkey:serverkey", user, scramPrefix)
-		}
+	if secret, err = ParseSecret(text); err != nil {
+		return "", Secret{}, fmt.Errorf("user %q has %w", user, err)
 	}
 	return user, secret, nil
+}
+
+// ParseSecret reads a secret in the form in which PostgreSQL's pg_authid and an auth_file have it. The error does not
+// contain it.
+func ParseSecret(text string) (Secret, error) {
+	s := Secret{Kind: kindOf(text), Text: text}
+	if _, ok := s.Verifier(); s.Kind == SecretSCRAM && !ok {
+		return Secret{}, fmt.Errorf("a malformed secret; want %siterations:salt$storedkey:serverkey", scramPrefix)
+	}
+	return s, nil
 }
 
 // cutQuoted takes a quoted word off the front of s. Within it, "" stands for one quote.

@@ -116,7 +116,7 @@ func TestLoadAuthFile(t *testing.T) {
 	}
 	for mode, want := range map[fs.FileMode][]string{
 		0o600: nil,
-		0o644: {path + ": everybody may read it (mode 0644); chmod 600 it"},
+		0o644: {path + ": it holds secrets, and everybody may read it (mode 0644); chmod 600 it"},
 	} {
 		if err := os.WriteFile(path, []byte(`"a" "b"`), 0o600); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // special says so in pooler.toml.
 //
 // Tags: `toml` names the key, `reload:"restart"` marks a key that a reload cannot change,
-// `secret:"true"` one whose value is never shown.
+// `secret:"true"` one whose value is never shown, `path:"file"` a path that starts from the folder of the configuration.
 type Config struct {
 	ListenAddr     string   `toml:"listen_addr" reload:"restart"`
 	ListenPort     int      `toml:"listen_port" reload:"restart"`
@@ -23,10 +23,39 @@ type Config struct {
 	UnixSocketMode FileMode `toml:"unix_socket_mode" reload:"restart"`
 	HTTPListen     string   `toml:"http_listen" reload:"restart"`
 
-	AuthType   AuthType `toml:"auth_type"`
-	AuthFile   string   `toml:"auth_file"`
-	AdminUsers []string `toml:"admin_users"`
-	StatsUsers []string `toml:"stats_users"`
+	HTTPTLS       bool     `toml:"http_tls" reload:"restart"`
+	ProxyProtocol []string `toml:"proxy_protocol"` // networks, addresses, "unix"
+
+	ClientTLSMode      TLSMode `toml:"client_tls_sslmode"`
+	ClientTLSCertFile  string  `toml:"client_tls_cert_file" path:"file"`
+	ClientTLSKeyFile   string  `toml:"client_tls_key_file" path:"file"`
+	ClientTLSCAFile    string  `toml:"client_tls_ca_file" path:"file"`
+	ClientTLSProtocols string  `toml:"client_tls_protocols"`
+	ClientTLSCiphers   string  `toml:"client_tls_ciphers"`
+	ClientTLSECDHCurve string  `toml:"client_tls_ecdhcurve"`
+
+	AuthType         AuthType `toml:"auth_type"`
+	AuthFile         string   `toml:"auth_file" path:"file"`
+	AuthHBAFile      string   `toml:"auth_hba_file" path:"file"`
+	AuthIdentFile    string   `toml:"auth_ident_file" path:"file"`
+	AuthUser         string   `toml:"auth_user"` // "" = the servers are not asked for secrets
+	AuthQuery        string   `toml:"auth_query"`
+	AuthDBName       string   `toml:"auth_dbname"`      // "" = the client's database
+	AuthQueryCache   Duration `toml:"auth_query_cache"` // 0 = none
+	AuthLDAPOptions  string   `toml:"auth_ldap_options" secret:"true"`
+	AuthOAuthOptions string   `toml:"auth_oauth_options"`
+	ScramIterations  int      `toml:"scram_iterations"`
+	ScramKeyCache    bool     `toml:"scram_key_cache"`
+	AdminUsers       []string `toml:"admin_users"`
+	StatsUsers       []string `toml:"stats_users"`
+
+	ServerTLSMode        TLSMode        `toml:"server_tls_sslmode"`
+	ServerTLSCertFile    string         `toml:"server_tls_cert_file" path:"file"`
+	ServerTLSKeyFile     string         `toml:"server_tls_key_file" path:"file"`
+	ServerTLSCAFile      string         `toml:"server_tls_ca_file" path:"file"` // or SystemCA
+	ServerTLSProtocols   string         `toml:"server_tls_protocols"`
+	ServerTLSCiphers     string         `toml:"server_tls_ciphers"`
+	ServerTLSNegotiation TLSNegotiation `toml:"server_tls_sslnegotiation"`
 
 	MaxClientConn                   int `toml:"max_client_conn"`
 	MaxDBClientConnections          int `toml:"max_db_client_connections"` // 0 = no limit, as below
@@ -34,6 +63,7 @@ type Config struct {
 	MaxClassClientConnections       int `toml:"max_class_client_connections"`
 	MaxSourceClientConnections      int `toml:"max_source_client_connections"`
 	MaxApplicationClientConnections int `toml:"max_application_client_connections"`
+	MaxSourceLogins                 int `toml:"max_source_logins"`
 	ClientLoginConcurrency          int `toml:"client_login_concurrency"` // 0 = by the number of processors
 
 	DefaultPoolSize        int      `toml:"default_pool_size"`
@@ -82,7 +112,8 @@ type Config struct {
 	ReaperMinIdle         Duration `toml:"reaper_min_idle"`
 	ReaperDryRun          bool     `toml:"reaper_dry_run"`
 
-	Loops int `toml:"loops" reload:"restart"`
+	User  string `toml:"user" reload:"restart"` // "" = whoever starts it
+	Loops int    `toml:"loops" reload:"restart"`
 
 	LogLevel          LogLevel  `toml:"log_level"`
 	LogFormat         LogFormat `toml:"log_format" reload:"restart"`
@@ -141,6 +172,16 @@ type Database struct {
 	User     string `toml:"user"`   // "" = the client's own name
 	Password string `toml:"password" secret:"true"`
 
+	AuthUser   string `toml:"auth_user"` // "" = as at the top level, like all of these
+	AuthQuery  string `toml:"auth_query"`
+	AuthDBName string `toml:"auth_dbname"`
+
+	ServerTLSMode        TLSMode        `toml:"server_tls_sslmode"`
+	ServerTLSCertFile    string         `toml:"server_tls_cert_file" path:"file"` // with its key
+	ServerTLSKeyFile     string         `toml:"server_tls_key_file" path:"file"`
+	ServerTLSCAFile      string         `toml:"server_tls_ca_file" path:"file"`
+	ServerTLSNegotiation TLSNegotiation `toml:"server_tls_sslnegotiation"`
+
 	PoolSize               int       `toml:"pool_size"`
 	MinPoolSize            *int      `toml:"min_pool_size"`
 	PoolIncrement          int       `toml:"pool_increment"`
@@ -159,6 +200,9 @@ type Database struct {
 // of that user's pools and clients.
 type User struct {
 	Password string `toml:"password" secret:"true"`
+
+	ServerTLSCertFile string `toml:"server_tls_cert_file" path:"file"` // with its key; "" = the database's
+	ServerTLSKeyFile  string `toml:"server_tls_key_file" path:"file"`
 
 	PoolSize                 int    `toml:"pool_size"`
 	ReservePoolSize          *int   `toml:"reserve_pool_size"`
@@ -197,8 +241,22 @@ func Default() *Config {
 		UnixSocketDir:  "/tmp",
 		UnixSocketMode: 0o777,
 
-		AuthType: AuthSCRAM,
-		AuthFile: "userlist.txt",
+		ClientTLSMode:      TLSDisable,
+		ClientTLSProtocols: "secure",
+		ClientTLSCiphers:   "default",
+		ClientTLSECDHCurve: "auto",
+
+		AuthType:        AuthSCRAM,
+		AuthFile:        "userlist.txt",
+		AuthQuery:       DefaultAuthQuery,
+		AuthQueryCache:  Duration(time.Second),
+		ScramIterations: 4096, // PostgreSQL's, and the least that RFC 7677 allows
+		ScramKeyCache:   true,
+
+		ServerTLSMode:        TLSPrefer,
+		ServerTLSProtocols:   "secure",
+		ServerTLSCiphers:     "default",
+		ServerTLSNegotiation: NegotiatePostgres,
 
 		MaxClientConn: 10000,
 
@@ -297,17 +355,6 @@ func (c *Config) TCP() TCP {
 		UserTimeout: time.Duration(c.TCPUserTimeout),
 	}
 }
-
-// AuthType is how a client proves who it is.
-type AuthType string
-
-// The values of auth_type.
-const (
-	AuthTrust    AuthType = "trust"
-	AuthPassword AuthType = "password"
-	AuthMD5      AuthType = "md5"
-	AuthSCRAM    AuthType = "scram-sha-256"
-)
 
 // StateCheck says how far the pooler looks for session state that no statement's text shows.
 type StateCheck string

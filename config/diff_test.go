@@ -73,7 +73,7 @@ func TestDiff(t *testing.T) {
 
 func TestKeysThatNeedARestart(t *testing.T) {
 	want := []string{
-		"listen_addr", "listen_port", "unix_socket_dir", "unix_socket_mode", "http_listen", "loops", "log_format",
+		"listen_addr", "listen_port", "unix_socket_dir", "unix_socket_mode", "http_listen", "http_tls", "user", "loops", "log_format",
 		"monitor", "history_file", "trace_endpoint",
 	}
 	var got []string

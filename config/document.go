@@ -57,7 +57,7 @@ func ReadDocument(path string) (*Document, error) {
 	return d, nil
 }
 
-// Config reads and checks the text. A relative auth_file is taken from the file's folder. If the text was changed, the faults
+// Config reads and checks the text. Relative paths are taken from the file's folder. If the text was changed, the faults
 // have no line: those of the file are others.
 func (d *Document) Config(checks ...Check) (*Config, error) {
 	name := d.file.name
@@ -68,14 +68,14 @@ func (d *Document) Config(checks ...Check) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !d.file.onDisk || c.AuthFile == "" || filepath.IsAbs(c.AuthFile) {
+	if !d.file.onDisk {
 		return c, nil
 	}
-	full, err := filepath.Abs(filepath.Join(filepath.Dir(d.file.name), c.AuthFile))
+	folder, err := filepath.Abs(filepath.Dir(d.file.name))
 	if err != nil {
-		return nil, fmt.Errorf("resolve auth_file %q: %w", c.AuthFile, err)
+		return nil, fmt.Errorf("find the folder of %s: %w", d.file.name, err)
 	}
-	c.AuthFile = full
+	resolvePaths(folder, reflect.ValueOf(c).Elem())
 	return c, nil
 }
 

@@ -12,6 +12,7 @@ type field struct {
 	index   []int
 	restart bool
 	secret  bool
+	path    bool
 }
 
 // fieldsOf lists the keys of a table, with those of the structs embedded in it.
@@ -27,6 +28,7 @@ func fieldsOf(t reflect.Type) []field {
 			index:   f.Index,
 			restart: f.Tag.Get("reload") == "restart",
 			secret:  f.Tag.Get("secret") == "true",
+			path:    f.Tag.Get("path") == "file",
 		})
 	}
 	return fields
@@ -152,6 +154,19 @@ func otherName(key string, fields []field) string {
 		"idle_session_timeout":                {"client_idle_timeout"},
 		"idle_in_transaction_session_timeout": {"idle_transaction_timeout"},
 
+		"ssl":            {"client_tls_sslmode"},
+		"ssl_cert_file":  {"client_tls_cert_file"},
+		"ssl_key_file":   {"client_tls_key_file"},
+		"ssl_ca_file":    {"client_tls_ca_file"},
+		"ssl_ciphers":    {"client_tls_ciphers"},
+		"sslmode":        {"server_tls_sslmode"},
+		"sslnegotiation": {"server_tls_sslnegotiation"},
+		"sslrootcert":    {"server_tls_ca_file"},
+		"sslcert":        {"server_tls_cert_file"},
+		"sslkey":         {"server_tls_key_file"},
+		"hba_file":       {"auth_hba_file"},
+		"ident_file":     {"auth_ident_file"},
+
 		"port":           {"listen_port"},
 		"verbose":        {"log_level"},
 		"database":       {"dbname"},
@@ -179,11 +194,23 @@ func notNeeded(key string) string {
 		return "not needed: the pooler sees when a server session has ended"
 	case "ignore_startup_parameters", "track_extra_parameters":
 		return "not needed: each client gets the parameters that it asks for"
+	case "client_tls_dheparams":
+		return "not needed: keys are exchanged over elliptic curves"
+	case "client_tls13_ciphers", "server_tls13_ciphers":
+		return "not needed: all three suites of TLS 1.3 are sound"
 	}
 	return ""
 }
 
 func didYouMean(name string) string { return `; did you mean "` + name + `"?` }
+
+// plural is a hint for [user.NAME].
+func plural(key string, value any, fields []field) string {
+	if _, ok := findField(fields, key+"s"); ok && isTable(value) {
+		return didYouMean(key + "s")
+	}
+	return ""
+}
 
 // suggest finds the key that is spelt most alike.
 func suggest(key string, fields []field) string {

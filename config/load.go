@@ -19,7 +19,7 @@ const maxConfigSize = 4 << 20
 // Check looks at what only another package can judge, and calls complain for each fault with the path of its key.
 type Check func(c *Config, complain func(reason string, key ...string))
 
-// Load reads and checks a configuration file. A relative auth_file is taken from the file's folder.
+// Load reads and checks a configuration file. Relative paths are taken from the file's folder.
 func Load(path string, checks ...Check) (*Config, error) {
 	d, err := ReadDocument(path)
 	if err != nil {
@@ -102,7 +102,7 @@ func decodeStruct(at toml.Key, table map[string]any, dst reflect.Value, bad *fau
 		if err := setValue(dst, table[key]); err != nil && f.secret {
 			bad.add(path, "want a string between quotes")
 		} else if err != nil {
-			bad.add(path, "%v", err)
+			bad.add(path, "%v%s", err, plural(key, table[key], fields))
 		}
 	}
 }

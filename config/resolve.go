@@ -17,6 +17,7 @@ type Pool struct {
 	DBName         string
 	ServerUser     string
 	ServerPassword string // "" when the configuration holds none
+	TLS            ServerTLS
 
 	Size        int
 	MinSize     int
@@ -127,6 +128,7 @@ func (c *Config) Pool(database, user string) (Pool, bool) {
 		DBName:         db.DBName,
 		ServerUser:     serverUser,
 		ServerPassword: orElse(db.Password, c.Users[serverUser].Password),
+		TLS:            c.serverTLS(db, c.Users[serverUser]),
 
 		Size: size,
 		// A wider minimum gives way to a narrower size.

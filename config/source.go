@@ -56,7 +56,7 @@ func syntaxFault(text string, err error) *fault {
 	}
 	n := max(1, parse.Position.Line)
 	lines := strings.Split(text, "\n")
-	if strings.Contains(lines[min(n, len(lines))-1]+parse.LastKey, "password") {
+	if near := lines[min(n, len(lines))-1] + parse.LastKey; strings.Contains(near, "password") || strings.Contains(near, "ldap") {
 		return &fault{line: n, reason: "not valid TOML; is the password between quotes?"}
 	}
 	return &fault{line: n, reason: "not valid TOML: " + parse.Message}

@@ -38,6 +38,7 @@ func (c *Config) validate() faults {
 	var bad faults
 	c.checkListen(&bad)
 	c.checkAuth(&bad)
+	c.checkTLS(&bad)
 	c.checkLimits(&bad)
 	c.checkPools(&bad)
 	c.checkClients(&bad)
@@ -72,23 +73,16 @@ func (c *Config) checkListen(bad *faults) {
 	if c.UnixSocketDir != "" {
 		bad.socketDir(toml.Key{"unix_socket_dir"}, c.UnixSocketDir)
 	}
+	for i, entry := range c.ProxyProtocol {
+		if _, err := parseNetwork(entry); err != nil && entry != sourceUnix {
+			bad.add(toml.Key{"proxy_protocol"}, `entry %d: want an address, a network such as 10.0.0.0/8, or "unix", got %q`, i+1, entry)
+		}
+	}
 	if c.UnixSocketMode > 0o777 {
 		bad.add(toml.Key{"unix_socket_mode"}, `must be at most "0777", got %q`, c.UnixSocketMode)
 	}
 	if c.HTTPListen != "" && !isHostPort(c.HTTPListen) {
 		bad.add(toml.Key{"http_listen"}, `want host:port such as "127.0.0.1:6433", or "" for none, got %q`, c.HTTPListen)
-	}
-}
-
-func (c *Config) checkAuth(bad *faults) {
-	among(bad, toml.Key{"auth_type"}, c.AuthType, AuthTrust, AuthPassword, AuthMD5, AuthSCRAM)
-	if c.AuthFile == "" && c.AuthType != AuthTrust {
-		bad.add(toml.Key{"auth_file"}, `must name a file when auth_type is %q, or set auth_type = "trust"`, c.AuthType)
-	}
-	for key, users := range map[string][]string{"admin_users": c.AdminUsers, "stats_users": c.StatsUsers} {
-		if slices.Contains(users, "") {
-			bad.add(toml.Key{key}, "must not contain an empty name")
-		}
 	}
 }
 
@@ -104,6 +98,7 @@ func (c *Config) checkLimits(bad *faults) {
 		{"max_class_client_connections", c.MaxClassClientConnections, 0},
 		{"max_source_client_connections", c.MaxSourceClientConnections, 0},
 		{"max_application_client_connections", c.MaxApplicationClientConnections, 0},
+		{"max_source_logins", c.MaxSourceLogins, 0},
 		{"client_login_concurrency", c.ClientLoginConcurrency, 0},
 		{"max_server_connections", c.MaxServerConnections, 0},
 		{"max_db_connections", c.MaxDBConnections, 0},
@@ -216,6 +211,8 @@ func (c *Config) checkDatabases(bad *faults) {
 		if db.Password != "" && db.User == "" {
 			bad.add(at("password"), "belongs to a user; set user beside it, or the password in [users.NAME]")
 		}
+		c.checkDatabaseAuth(bad, at, db)
+		c.checkDatabaseTLS(bad, at, db)
 		bad.within(at("pool_size"), db.PoolSize, 0, maxPool)
 		if db.MinPoolSize != nil {
 			bad.within(at("min_pool_size"), *db.MinPoolSize, 0, orElse(db.PoolSize, c.DefaultPoolSize))
@@ -234,6 +231,7 @@ func (c *Config) checkUsers(bad *faults) {
 	for _, name := range slices.Sorted(maps.Keys(c.Users)) {
 		at := func(key string) toml.Key { return toml.Key{"users", name, key} }
 		u := c.Users[name]
+		checkPair(bad, at("server_tls_cert_file"), u.ServerTLSCertFile, u.ServerTLSKeyFile)
 		bad.within(at("pool_size"), u.PoolSize, 0, maxPool)
 		bad.within(at("reserve_pool_size"), valueOr(u.ReservePoolSize, 0), 0, maxPool)
 		bad.within(at("max_user_connections"), valueOr(u.MaxUserConnections, 0), 0, maxConnections)
