@@ -1,12 +1,12 @@
 package backend
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
-
-	"pooler/config"
 )
 
 // Cancel asks PostgreSQL to cancel what the conn is running. Until PostgreSQL has closed the connection that carries
@@ -17,9 +17,9 @@ func (c *Conn) Cancel() {
 		return
 	}
 	c.cancelling = true
-	l, request, addr, wait, tcp := c.Loop(), c.cancelKey, c.Addr, c.cancelWait, c.tcp
+	l, way, request, wait := c.Loop(), c.wayBack(), c.cancelKey, c.cancelWait
 	go func() {
-		err := sendCancel(addr, request, wait, tcp)
+		err := way.cancel(request, wait)
 		l.Post(func() { c.cancelConfirmed(err) })
 	}()
 }
@@ -67,20 +67,37 @@ func (c *Conn) cancelLater() {
 // loop on which the conn is reclaimed.
 type retry struct{ conn *Conn } // nil: the reclaim has ended
 
-// sendCancel delivers a CancelRequest and returns once PostgreSQL has closed the connection, which it does after the
-// signal has been sent (ProcessCancelRequest in PostgreSQL's postmaster.c).
-func sendCancel(addr Address, request []byte, wait time.Duration, tcp config.TCP) error {
-	nc, err := (&net.Dialer{Timeout: wait, KeepAlive: -1, Control: tuned(tcp)}).Dial(addr.Network, addr.Addr)
+// wayBack is the way that the conn has taken, with the certificates of now: they may have been replaced since.
+func (c *Conn) wayBack() route {
+	way := c.route
+	if way.tls != inClear {
+		way.with = cmp.Or(c.dialer.known(way.key), way.with)
+	}
+	return way
+}
+
+// cancel delivers a CancelRequest and returns once PostgreSQL has closed the connection, which it does after the signal
+// has been sent (ProcessCancelRequest in PostgreSQL's postmaster.c).
+func (r route) cancel(request []byte, wait time.Duration) error {
+	if len(request) == 0 {
+		return errNoKey
+	}
+	ctx, stop := context.WithTimeout(context.Background(), wait)
+	defer stop()
+	l, err := r.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to cancel: %w", err)
 	}
-	defer func() { _ = nc.Close() }()
-	_ = nc.SetDeadline(time.Now().Add(wait))
-	if _, err := nc.Write(request); err != nil {
-		return fmt.Errorf("send cancel: %w", err)
-	}
-	if _, err := io.Copy(io.Discard, nc); err != nil {
-		return fmt.Errorf("wait for cancel to be taken: %w", err)
-	}
-	return nil
+	defer func() { _ = l.Close() }()
+	return until(ctx, l, func() error {
+		if _, err := l.Write(request); err != nil {
+			return fmt.Errorf("send cancel: %w", err)
+		}
+		if _, err := io.Copy(io.Discard, l); err != nil {
+			return fmt.Errorf("wait for cancel to be taken: %w", err)
+		}
+		return nil
+	})
 }
+
+var errNoKey = errors.New("PostgreSQL has given no key to cancel with")

@@ -16,22 +16,32 @@ const goodbyeWait = 5 * time.Second
 // after Lost.
 func (c *Conn) Close() {
 	c.Prepared.Clear()
-	if c.fd < 0 {
+	fd := c.socket.FD
+	if fd < 0 {
 		return
 	}
-	defer func() { _ = unix.Close(c.fd) }()
+	defer c.socket.Close()
 	if c.retired == RetireLost {
 		return
 	}
-	_ = unix.SetNonblock(c.fd, false)
+	_ = unix.SetNonblock(fd, false)
 	limit := unix.NsecToTimeval(int64(cancelAgain))
-	_ = unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
-	_ = unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
 	if c.retired != RetireMidMessage {
-		_, _ = unix.Write(c.fd, []byte{'X', 0, 0, 0, 4})
+		_, _ = unix.Write(fd, c.farewell())
 	}
-	_ = unix.Shutdown(c.fd, unix.SHUT_WR)
+	_ = unix.Shutdown(fd, unix.SHUT_WR)
 	c.awaitEnd()
+}
+
+// farewell is Terminate, and what ends TLS.
+func (c *Conn) farewell() []byte {
+	terminate := []byte{'X', 0, 0, 0, 4}
+	if l := c.socket.Layer; l != nil {
+		return l.SealClose(l.Seal(nil, terminate))
+	}
+	return terminate
 }
 
 // awaitEnd reads until PostgreSQL closes the connection.
@@ -39,12 +49,12 @@ func (c *Conn) awaitEnd() {
 	var rest [4096]byte
 	begun := time.Now()
 	for next := begun.Add(cancelAgain); time.Since(begun) < goodbyeWait; {
-		n, err := unix.Read(c.fd, rest[:])
+		n, err := unix.Read(c.socket.FD, rest[:])
 		if n <= 0 && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
 			return
 		}
 		if now := time.Now(); now.After(next) {
-			_ = sendCancel(c.Addr, c.cancelKey, goodbyeWait, c.tcp)
+			_ = c.wayBack().cancel(c.cancelKey, goodbyeWait)
 			next = now.Add(cancelAgain)
 		}
 	}

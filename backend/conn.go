@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"pooler/config"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
 	"pooler/internal/wire"
@@ -104,7 +103,7 @@ type Conn struct {
 	Usage        Usage
 
 	stream     *loop.Stream
-	fd         int // until Start
+	socket     loop.Socket // until Start, and again once retired
 	walker     wire.Walker
 	partial    []byte // beginning of a frame that is looked at whole
 	opaque     bool   // see isOpaque
@@ -117,8 +116,10 @@ type Conn struct {
 	parameters []sessionstate.Setting
 	defaults   []sessionstate.Setting // parameters as they were after the login
 	reported   *sessionstate.Settings // parameters, interned; nil after a change
-	tcp        config.TCP
-	cancelKey  []byte // the CancelRequest to send, whole
+	dialer     *Dialer
+	route      route  // the way it has taken, which its cancels take too
+	tls        string // see TLS
+	cancelKey  []byte // the CancelRequest to send, whole; nil: PostgreSQL has given no key
 	cancelWait time.Duration
 	cancelling bool // a cancel has been sent and is not confirmed
 	unsure     bool // a cancel could not be confirmed
@@ -143,20 +144,24 @@ var serverLimits = func() *wire.Limits {
 
 func newConn(addr Address, cancelWait time.Duration) *Conn {
 	return &Conn{
-		ID: ConnID(lastConnID.Add(1)), Created: time.Now(), Addr: addr, fd: -1, cancelWait: cancelWait,
+		ID: ConnID(lastConnID.Add(1)), Created: time.Now(), Addr: addr, socket: loop.Socket{FD: -1}, cancelWait: cancelWait,
 		walker: wire.Walker{Limits: serverLimits}, StdStrings: true,
 	}
 }
 
 // Start puts the conn on its first loop, whose thread must call it. From then on keeper hears of its end.
 func (c *Conn) Start(l *loop.Loop, keeper Keeper) error {
-	s, err := l.Attach(c.fd, c)
+	s, err := l.Attach(c.socket, c)
 	if err != nil {
 		return err
 	}
 	c.stream, c.keeper = s, keeper
 	return nil
 }
+
+// TLS is the version and the cipher suite that protect the connection, such as TLSv1.3/TLS_AES_256_GCM_SHA384; "" without
+// TLS. Any goroutine may ask.
+func (c *Conn) TLS() string { return c.tls }
 
 // Alive tells whether the conn can be used.
 func (c *Conn) Alive() bool { return c.retired == NotRetired }
@@ -298,8 +303,12 @@ func partBody(b []byte, part wire.Part) []byte {
 
 // settle takes note of the frame at off, of which n bytes are at hand, and decides whose it is.
 func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
-	outcome, e := c.Replies.Settle(typ)
 	body := g.In[off+wire.HeaderSize : off+n]
+	if typ == 'Z' && !isStatus(body) {
+		c.swallowing, c.desync = true, true
+		return
+	}
+	outcome, e := c.Replies.Settle(typ)
 	if e.Action == sessionstate.Ask && c.audit != nil && part == wire.Whole {
 		c.audit.take(typ, body)
 	}
@@ -374,6 +383,11 @@ func (c *Conn) settle(g *wire.Gather, typ byte, off, n int, part wire.Part) {
 	}
 }
 
+// isStatus tells whether body is what a ReadyForQuery can say.
+func isStatus(body []byte) bool {
+	return len(body) == 1 && (body[0] == 'I' || body[0] == 'T' || body[0] == 'E')
+}
+
 func (c *Conn) noteParameter(g *wire.Gather, off int, body []byte, outcome sessionstate.Outcome) {
 	name, rest, ok := wire.Cstring(body)
 	if !ok {
@@ -384,7 +398,10 @@ func (c *Conn) noteParameter(g *wire.Gather, off int, body []byte, outcome sessi
 		return
 	}
 	value := string(v)
-	c.setParameter(string(name), value)
+	if !c.setParameter(string(name), value) {
+		c.swallowing, c.desync = true, true
+		return
+	}
 	if outcome != sessionstate.Pass || c.borrower == nil {
 		return
 	}
@@ -473,7 +490,7 @@ func (c *Conn) Retire(reason RetireReason) {
 		return
 	}
 	c.retired = reason
-	c.fd = c.stream.Release()
+	c.socket = c.stream.Release()
 	b := c.borrower
 	c.borrower = nil
 	c.reclaim.end()

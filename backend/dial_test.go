@@ -30,7 +30,7 @@ func TestDialGivesUpAVanishedHost(t *testing.T) {
 			return err
 		},
 		"a cancel": func() error {
-			return sendCancel(Address{"tcp", addr.String()}, nil, time.Minute, tcp)
+			return route{addr: Address{"tcp", addr.String()}, tcp: tcp}.cancel([]byte{1}, time.Minute)
 		},
 	} {
 		begun := time.Now()
@@ -57,10 +57,11 @@ func TestSocketsToServersAreTunedBeforeTheyConnect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fd, err := loop.TakeFd(nc)
+		socket, err := loop.TakeFd(nc)
 		if err != nil {
 			t.Fatal(err)
 		}
+		fd := socket.FD
 		var got [5]int
 		for i, at := range [5][2]int{
 			{unix.SOL_SOCKET, unix.SO_KEEPALIVE},

@@ -21,13 +21,13 @@ const findCallbacks = `SELECT p.proname FROM pg_catalog.pg_proc p
    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND d.datdba OPERATOR(pg_catalog.=) r.oid)))`
 
 // askCallbacks asks a server session that has just been opened. One that does not know is without.
-func (c *Conn) askCallbacks(server *pgproto3.Frontend) error {
-	server.Send(&pgproto3.Query{String: findCallbacks})
-	if err := server.Flush(); err != nil {
+func (g *login) askCallbacks() error {
+	g.server.Send(&pgproto3.Query{String: findCallbacks})
+	if err := g.server.Flush(); err != nil {
 		return err
 	}
 	for {
-		msg, err := server.Receive()
+		msg, err := g.receive()
 		if err != nil {
 			return err
 		}
@@ -35,11 +35,10 @@ func (c *Conn) askCallbacks(server *pgproto3.Frontend) error {
 		case *pgproto3.DataRow:
 			if len(msg.Values) == 1 {
 				name := string(msg.Values[0])
-				c.Callbacks.Get = c.Callbacks.Get || name == "get_callback"
-				c.Callbacks.Release = c.Callbacks.Release || name == "rls_callback"
+				found := &g.conn.Callbacks
+				found.Get = found.Get || name == "get_callback"
+				found.Release = found.Release || name == "rls_callback"
 			}
-		case *pgproto3.ParameterStatus:
-			c.setParameter(msg.Name, msg.Value)
 		case *pgproto3.ReadyForQuery:
 			return nil
 		}

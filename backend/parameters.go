@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -42,8 +43,13 @@ func (c *Conn) Expect(settings *sessionstate.Settings) {
 	c.opaque = isOpaque(value("client_encoding"))
 }
 
-// setParameter notes what PostgreSQL reports.
-func (c *Conn) setParameter(name, value string) {
+// maxParameters bounds what is kept of a server's reports; PostgreSQL has some 15 parameters that it reports.
+const maxParameters = 200
+
+var errParameters = fmt.Errorf("PostgreSQL reports more than %d parameters", maxParameters)
+
+// setParameter notes what PostgreSQL reports. It returns false if there are more parameters than any PostgreSQL has.
+func (c *Conn) setParameter(name, value string) bool {
 	switch name {
 	case "standard_conforming_strings":
 		c.StdStrings = !isOff(value)
@@ -54,10 +60,14 @@ func (c *Conn) setParameter(name, value string) {
 	for i := range c.parameters {
 		if c.parameters[i].Name == name {
 			c.parameters[i].Value = value
-			return
+			return true
 		}
 	}
+	if len(c.parameters) >= maxParameters {
+		return false
+	}
 	c.parameters = append(c.parameters, sessionstate.Setting{Name: name, Value: value})
+	return true
 }
 
 // opaqueEncodings are those in which an ASCII byte may be half of a character, by all their names (pg_encname_tbl in

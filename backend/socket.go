@@ -17,6 +17,9 @@ import (
 // is unacknowledged. On a listening socket it holds for the connections accepted from then on. A Unix socket needs
 // neither.
 func SetKeepalive(c any, tcp config.TCP) error {
+	if under, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = under.NetConn() // TLS
+	}
 	switch c.(type) {
 	case *net.TCPConn, *net.TCPListener:
 	default:

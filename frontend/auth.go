@@ -1,129 +1,161 @@
 package frontend
 
 import (
-	"crypto/md5"
-	"crypto/rand"
 	"crypto/subtle"
-	"encoding/hex"
+	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgproto3"
-
 	"pooler/config"
-	"pooler/internal/wire"
+	"pooler/internal/auth"
+	"pooler/internal/hba"
 )
 
 // credentials is what clients are checked against, and what the pooler logs in to PostgreSQL with where the
 // configuration does not say. It never changes; a reload makes a new one.
 type credentials struct {
-	method config.AuthType
-	file   *config.AuthFile // nil with trust
-	scram  *scramKeys
+	rules       *hba.File // those of auth_hba_file, or what auth_type means for everybody
+	maps        *hba.IdentMap
+	file        *config.AuthFile // nil: there is none
+	keys        *auth.Keys
+	directories map[*hba.Rule]*auth.Directory
+	validators  map[*hba.Rule]*auth.Validator
 }
 
-// challenge begins to ask for a proof that a client is user: ask is what it is told. p is nil if no proof is needed.
-// What a client is told when its proof fails is the same whether the user exists or not.
-func (cr *credentials) challenge(user string) (ask []byte, p proof) {
-	method := cr.methodFor(user)
-	if method == methodTrust {
-		return nil, nil
+// loadCredentials reads the files that cfg names.
+func (srv *Server) loadCredentials(cfg *config.Config) (*credentials, error) {
+	cr := &credentials{
+		keys: srv.keysFor(cfg), directories: map[*hba.Rule]*auth.Directory{}, validators: map[*hba.Rule]*auth.Validator{},
 	}
-	secret, _ := cr.file.Secret(user)
-	if method == methodPassword {
-		return encoded(&pgproto3.AuthenticationCleartextPassword{}), &passwordProof{cr.scram, user, secret}
+	var err error
+	if cr.file, err = cfg.LoadAuthFile(); err != nil {
+		return nil, fmt.Errorf("auth_file: %w", err)
 	}
-	if method == methodMD5 {
-		m := &md5Proof{user: user, secret: secret}
-		_, _ = rand.Read(m.salt[:]) // never fails (crypto/rand)
-		return encoded(&pgproto3.AuthenticationMD5Password{Salt: m.salt}), m
+	if cr.rules, err = loadRules(cfg); err != nil {
+		return nil, err
 	}
-	return encoded(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{scramMechanism}}), &scramProof{keys: cr.scram, user: user, secret: secret}
+	if cfg.AuthIdentFile != "" {
+		if cr.maps, err = hba.LoadIdent(cfg.AuthIdentFile); err != nil {
+			return nil, fmt.Errorf("auth_ident_file: %w", err)
+		}
+	}
+	if err := checkGroups(cfg, cr); err != nil {
+		return nil, err
+	}
+	return cr, cr.prepare(srv.issuers)
 }
 
-func encoded(msg pgproto3.BackendMessage) []byte {
-	out, err := msg.Encode(nil)
+// keysFor keeps what has been derived, and the salts that are made up for those who do not exist: they must not tell by
+// changing that they are made up.
+func (srv *Server) keysFor(cfg *config.Config) *auth.Keys {
+	if now := srv.settings.Load(); now != nil && now.cfg.ScramIterations == cfg.ScramIterations && now.cfg.ScramKeyCache == cfg.ScramKeyCache {
+		return now.credentials.keys
+	}
+	return auth.NewKeys(cfg.ScramIterations, cfg.ScramKeyCache)
+}
+
+// loadRules reads auth_hba_file, or makes the one rule that another auth_type stands for.
+func loadRules(cfg *config.Config) (*hba.File, error) {
+	var text, key string
+	switch cfg.AuthType {
+	case config.AuthHBA:
+		f, err := hba.Load(cfg.AuthHBAFile)
+		if err != nil {
+			return nil, fmt.Errorf("auth_hba_file: %w", err)
+		}
+		return f, nil
+	case config.AuthLDAP:
+		key, text = "auth_ldap_options", cfg.AuthLDAPOptions
+	case config.AuthOAuth:
+		key, text = "auth_oauth_options", cfg.AuthOAuthOptions
+	case config.AuthTrust, config.AuthPassword, config.AuthMD5, config.AuthSCRAM, config.AuthCert:
+		return hba.Implicit(hba.Method(cfg.AuthType), nil), nil
+	}
+	options, err := hba.ParseOptions(hba.Method(cfg.AuthType), text)
 	if err != nil {
-		panic("bug: " + err.Error()) // only for messages beyond 2 GB
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return out
+	return hba.Implicit(hba.Method(cfg.AuthType), options), nil
 }
 
-// believed is how a proof ends.
-func believed(ok bool, user string) (reply []byte, proven bool, err error) {
-	if !ok {
-		err = &Refusal{Code: codeInvalidPassword, Message: fmt.Sprintf("password authentication failed for user %q", user)}
+var errGroups = errors.New("asks who is a member of a role, which only PostgreSQL knows; set auth_user, as whom the pooler is to ask, or name the users")
+
+// checkGroups tells whether somebody can be asked for the members of roles where a file speaks of them.
+func checkGroups(cfg *config.Config, cr *credentials) error {
+	if cfg.AuthUser != "" {
+		return nil
 	}
-	return nil, ok, err
-}
-
-// passwordProof is the password itself.
-type passwordProof struct {
-	keys   *scramKeys
-	user   string
-	secret config.Secret
-}
-
-func (p *passwordProof) costly() bool {
-	return p.secret.Kind != config.SecretClear && p.secret.Kind != config.SecretMD5
-}
-
-func (p *passwordProof) next(answer []byte) (reply []byte, proven bool, err error) {
-	password, _, ok := wire.Cstring(answer)
-	if !ok {
-		return nil, false, protocolViolation("invalid password packet")
+	for _, db := range cfg.Databases {
+		if db.AuthUser != "" {
+			return nil
+		}
 	}
-	switch p.secret.Kind {
-	case config.SecretClear:
-		ok = equal(password, []byte(p.secret.Text))
-	case config.SecretMD5:
-		ok = equal([]byte(md5Secret(p.user, string(password))), []byte(p.secret.Text))
-	case config.SecretSCRAM, config.SecretNone:
-		ok = p.keys.verify(p.user, p.secret, string(password))
+	if cr.rules.NeedsGroups() {
+		return fmt.Errorf("auth_hba_file: a line %w", errGroups)
 	}
-	return believed(ok, p.user)
+	return nil
 }
 
-// md5Proof is the password's hash, hashed with a salt.
-type md5Proof struct {
-	user   string
-	secret config.Secret
-	salt   [4]byte
+// mapless tells of lines whose map there is not: as with PostgreSQL, they let nobody in.
+func (cr *credentials) mapless() (warnings []string) {
+	for _, r := range cr.rules.Rules() {
+		if name := r.Map(); name != "" && !cr.maps.Has(name) {
+			warnings = append(warnings, fmt.Sprintf("%s:%d: there is no map %q, so that nobody gets in by this line", r.File, r.Line, name))
+		}
+	}
+	return warnings
 }
 
-func (p *md5Proof) costly() bool { return false }
-
-func (p *md5Proof) next(answer []byte) (reply []byte, proven bool, err error) {
-	hash, _, ok := wire.Cstring(answer)
-	if !ok {
-		return nil, false, protocolViolation("invalid password packet")
+// prepare makes what checks the passwords and tokens of single rules.
+func (cr *credentials) prepare(issuers *auth.Issuers) (err error) {
+	for _, r := range cr.rules.Rules() {
+		switch r.Method {
+		case hba.LDAP:
+			cr.directories[r], err = auth.NewDirectory(r.Options)
+		case hba.OAuth:
+			cr.validators[r], err = auth.NewValidator(issuers, r.Options)
+		case hba.Trust, hba.Reject, hba.Password, hba.MD5, hba.SCRAM, hba.Cert, hba.Peer:
+		}
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", r.File, r.Line, err)
+		}
 	}
-	stored := p.secret.Text
-	if p.secret.Kind == config.SecretClear {
-		stored = md5Secret(p.user, p.secret.Text)
-	}
-	if len(stored) != len("md5")+2*md5.Size {
-		return believed(false, p.user)
-	}
-	want := md5.Sum(append([]byte(stored[3:]), p.salt[:]...))
-	return believed(equal(hash, []byte("md5"+hex.EncodeToString(want[:]))), p.user)
+	return nil
 }
 
-// md5Secret is PostgreSQL's stored form of an MD5 password.
-func md5Secret(user, password string) string {
-	sum := md5.Sum([]byte(password + user))
-	return "md5" + hex.EncodeToString(sum[:])
+// stored is the secret of a user that auth_file has.
+func (cr *credentials) stored(user string) (config.Secret, bool) {
+	if cr.file == nil {
+		return config.Secret{}, false
+	}
+	return cr.file.Secret(user)
 }
 
-func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
+// byPassword makes the proof that a rule of the methods password, md5 or scram-sha-256 asks for. A stored secret may
+// leave less choice than the rule: as with PostgreSQL, md5 asks for SCRAM where only that can be checked, and for users
+// that do not exist.
+func (cr *credentials) byPassword(m hba.Method, user string, secret config.Secret, known bool, b auth.Binding) (loginMethod, []byte, auth.Proof) {
+	switch {
+	case m == hba.Password:
+		ask, p := auth.Password(cr.keys, user, secret)
+		return methodPassword, ask, p
+	case m == hba.MD5 && known && secret.Kind != config.SecretSCRAM:
+		ask, p := auth.MD5(user, secret)
+		return methodMD5, ask, p
+	}
+	ask, p := auth.SCRAM(cr.keys, user, secret, b)
+	return methodSCRAM, ask, p
+}
 
 // serverPassword is what the pooler proves itself with to PostgreSQL: the configuration's, else a clear text of the
 // auth_file.
 func (cr *credentials) serverPassword(cfg config.Pool) string {
-	if cfg.ServerPassword != "" || cr.file == nil {
+	if cfg.ServerPassword != "" {
 		return cfg.ServerPassword
 	}
-	if secret, ok := cr.file.Secret(cfg.ServerUser); ok && secret.Kind == config.SecretClear {
+	if secret, ok := cr.stored(cfg.ServerUser); ok && secret.Kind == config.SecretClear {
 		return secret.Text
 	}
 	return ""
 }
+
+func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }

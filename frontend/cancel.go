@@ -1,17 +1,12 @@
 package frontend
 
 import (
-	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"sync"
 )
 
 // SessionID numbers sessions. It is also the process ID in the BackendKeyData that a client gets.
 type SessionID uint32
-
-// secretSize is the size of a cancel key's secret in protocol 3.0, in bytes.
-const secretSize = 4
 
 // sessions is the clients that are logged in, by ID: for cancel requests, shutdown and views. Those in the console are
 // counted apart. Any goroutine may use it.
@@ -21,17 +16,17 @@ type sessions struct {
 	admins map[SessionID]*adminClient
 	closed bool // to the console's clients
 	last   SessionID
-	seed   secrets
+	keys   cancelKeys // never changes
 }
 
-// add gives s its ID and cancel secret.
+// add gives s its ID.
 func (t *sessions) add(s *Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byID == nil {
 		t.byID = map[SessionID]*Session{}
 	}
-	s.id, s.secret = t.nextLocked(), t.seed.next()
+	s.id = t.nextLocked()
 	t.byID[s.id] = s
 }
 
@@ -76,57 +71,40 @@ func (t *sessions) get(id SessionID) *Session {
 	return t.byID[id]
 }
 
-// find returns the session that a cancel request names, or nil. A wrong secret takes as long as a right one.
+// find returns the session that a cancel request names, or nil.
 func (t *sessions) find(id SessionID, secret []byte) *Session {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.byID[id]
-	if s == nil || subtle.ConstantTimeCompare(s.secret[:], secret) != 1 {
+	s := t.get(id)
+	if s == nil || !equal(t.keys.secret(id, s.begun, s.keySize), secret) {
 		return nil
 	}
 	return s
 }
 
-// secrets hands out random cancel secrets, drawn from the kernel in batches. Guarded by sessions.mu.
-type secrets struct {
-	pool [256 * secretSize]byte
-	left []byte
-}
-
-func (r *secrets) next() (secret [secretSize]byte) {
-	if len(r.left) < secretSize {
-		_, _ = rand.Read(r.pool[:]) // never fails (crypto/rand)
-		r.left = r.pool[:]
+// cancel carries out a CancelRequest for the session that key names, and reports whether that is right; nobody else is
+// told whether there is one. It calls taken when that is done: only then may the connection that brought the request be
+// closed, since a client that sees it closed takes its next statement to be safe from the cancel, as with PostgreSQL.
+func (srv *Server) cancel(key cancelKey, taken func()) (right bool) {
+	if s := srv.sessions.find(SessionID(key.id), key.secret); s != nil {
+		srv.counters.cancels.Add(1)
+		s.req.Loop.Post(func() {
+			s.onCancel()
+			taken()
+		})
+		return true
 	}
-	copy(secret[:], r.left)
-	r.left = r.left[secretSize:]
-	return secret
-}
-
-// cancel carries out a CancelRequest for the session that key names; nobody is told whether there is one. It calls
-// taken when that is done: only then may the connection that brought the request be closed, since a client that sees
-// it closed takes its next statement to be safe from the cancel, as with PostgreSQL.
-func (srv *Server) cancel(key cancelKey, taken func()) {
-	s := srv.sessions.find(SessionID(key.id), key.secret)
-	if s == nil {
-		if a := srv.sessions.findAdmin(SessionID(key.id), key.secret); a != nil {
-			srv.counters.cancels.Add(1)
-			a.interrupted()
-		} else {
-			srv.counters.cancelsUnknown.Add(1)
-		}
-		taken()
-		return
+	defer taken()
+	if a := srv.sessions.findAdmin(SessionID(key.id), key.secret); a != nil {
+		srv.counters.cancels.Add(1)
+		a.interrupted()
+		return true
 	}
-	srv.counters.cancels.Add(1)
-	s.req.Loop.Post(func() {
-		s.onCancel()
-		taken()
-	})
+	srv.counters.cancelsUnknown.Add(1)
+	return false
 }
 
-func appendKeyData(dst []byte, id SessionID, secret [secretSize]byte) []byte {
-	dst = append(dst, 'K', 0, 0, 0, 8+secretSize)
+func appendKeyData(dst []byte, id SessionID, secret []byte) []byte {
+	dst = append(dst, 'K')
+	dst = binary.BigEndian.AppendUint32(dst, uint32(8+len(secret)))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(id))
-	return append(dst, secret[:]...)
+	return append(dst, secret...)
 }

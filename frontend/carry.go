@@ -165,6 +165,6 @@ func (s *Session) OnCarryFailed(body []byte) bool {
 	if err := response.Decode(body); err != nil {
 		return false
 	}
-	s.endWith(EndRefused, &backend.ServerError{Response: response})
+	s.endWith(EndRefused, backend.NewServerError(response))
 	return true
 }

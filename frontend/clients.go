@@ -167,6 +167,9 @@ func (b *berth) describe(local netip.AddrPort) ClientInfo {
 	} else {
 		one.Local, one.PeerPID = ends(s.client.Fd(), tcp)
 	}
+	if layer := s.client.TLS(); layer != nil {
+		one.TLS = layer.String()
+	}
 	if b.open {
 		one.Transaction = at(b.begun)
 	}

@@ -3,7 +3,6 @@ package frontend
 import (
 	"cmp"
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,10 +29,10 @@ type Admin struct {
 	User        string
 	Database    string // pooler or pgbouncer
 	Application string
-	Remote      netip.AddrPort // invalid: a Unix socket
-	Right       func() Right   // what it may do now: a reload can change that
-	ID          SessionID      // for BackendKeyData, as is Secret
-	Secret      [secretSize]byte
+	Remote      netip.AddrPort  // invalid: a Unix socket
+	Right       func() Right    // what it may do now: a reload can change that
+	ID          SessionID       // for BackendKeyData, as is Secret
+	Secret      []byte          // its size depends on the client's protocol
 	Interrupt   <-chan struct{} // gets a value for each cancel request of the client's
 
 	seen *adminClient // where the rest of the server sees it; nil in tests of a console
@@ -90,7 +89,9 @@ type adminClient struct {
 	who         member // as it was at its login
 	method      loginMethod
 	local       netip.AddrPort
-	peer        int // its process; 0: not known
+	peer        int    // its process; 0: not known
+	tls         string // as ClientInfo's
+	keySize     uint8
 	interrupt   chan struct{}
 	connected   time.Time
 	end         context.CancelFunc
@@ -180,24 +181,27 @@ func (g *greeter) enterConsole(early []byte) {
 	a := &adminClient{
 		Admin: Admin{User: start.user, Database: start.database, Application: start.client(g.remote).Application, Remote: g.remote, Right: right},
 		who:   memberOf(start.client(g.remote), ""), method: g.method,
-		interrupt: make(chan struct{}, 1), connected: time.Now(), end: end,
+		interrupt: make(chan struct{}, 1), connected: time.Now(), end: end, keySize: start.keySize(),
 	}
 	a.conn = &adminConn{early: slices.Clone(early)}
 	a.Conn, a.Interrupt, a.seen = a.conn, a.interrupt, a
 	a.application.Store(new(a.Application)) // a copy: Application is the conversation's
 	a.conn.since.Store(a.connected.UnixNano())
 	a.local, a.peer = ends(g.stream.Fd(), g.remote.IsValid())
+	if layer := g.stream.TLS(); layer != nil {
+		a.tls = layer.String()
+	}
 	if refusal := srv.sessions.addAdmin(a); refusal != nil {
 		end()
 		g.leave(refusal)
 		return
 	}
-	srv.greeters.remove(g)
+	srv.forgetGreeter(g)
 	g.loop = nil
 	g.gone.Store(true)
-	fd := g.stream.Release()
+	socket := g.stream.Release()
 	srv.clientLeft()
-	go srv.serveConsole(ctx, a, fd)
+	go srv.serveConsole(ctx, a, socket)
 }
 
 // isOwner tells whether the client is a process of the user under whom the pooler runs and asks to be the pooler's own
@@ -224,12 +228,12 @@ func (srv *Server) rightOf(user string) func() Right {
 	}
 }
 
-// serveConsole has the conversation with a client of the console, whose socket is fd. Its end is awaited by
+// serveConsole has the conversation with a client of the console, on its socket. Its end is awaited by
 // EndConsoles.
-func (srv *Server) serveConsole(ctx context.Context, a *adminClient, fd int) {
+func (srv *Server) serveConsole(ctx context.Context, a *adminClient, socket loop.Socket) {
 	defer srv.sessions.removeAdmin(a)
 	defer a.end()
-	conn, err := loop.GiveFd(fd)
+	conn, err := loop.GiveFd(socket)
 	if err != nil {
 		srv.log.ErrorContext(ctx, "a client of the admin console cannot be served", "error", err)
 		return
@@ -298,7 +302,7 @@ func (srv *Server) ConsoleClients() []ClientInfo {
 	var list []ClientInfo
 	for _, a := range srv.sessions.allAdmins() {
 		info := ClientInfo{
-			ID: a.ID, User: a.User, Database: a.Database, Application: *a.application.Load(), Remote: a.Remote, Local: a.local, PeerPID: a.peer,
+			ID: a.ID, User: a.User, Database: a.Database, Application: *a.application.Load(), Remote: a.Remote, Local: a.local, PeerPID: a.peer, TLS: a.tls,
 			State: doesNothing.String(), Connected: a.connected, Since: time.Unix(0, a.conn.since.Load()),
 		}
 		if a.conn.busy.Load() {
@@ -380,7 +384,8 @@ func (t *sessions) addAdmin(a *adminClient) *Refusal {
 	case t.admins == nil:
 		t.admins = map[SessionID]*adminClient{}
 	}
-	a.ID, a.Secret = t.nextLocked(), t.seed.next()
+	a.ID = t.nextLocked()
+	a.Secret = t.keys.secret(a.ID, a.connected.Sub(loop.Epoch()), a.keySize)
 	t.admins[a.ID] = a
 	return nil
 }
@@ -412,7 +417,7 @@ func (t *sessions) getAdmin(id SessionID) *adminClient {
 // findAdmin returns the client of the console that a cancel request names, or nil.
 func (t *sessions) findAdmin(id SessionID, secret []byte) *adminClient {
 	a := t.getAdmin(id)
-	if a == nil || subtle.ConstantTimeCompare(a.Secret[:], secret) != 1 {
+	if a == nil || !equal(a.Secret, secret) {
 		return nil
 	}
 	return a

@@ -65,11 +65,6 @@ func (s *Session) noteReuse(c *backend.Conn) {
 	s.establish(journal.Reuse, "", time.Since(c.Created))
 }
 
-// method is how the client has proven who it is: by the configuration in force, since a session has no room to remember.
-func (s *Session) method() loginMethod {
-	return s.srv.settings.Load().credentials.methodFor(s.pool.Key.User)
-}
-
 // pinNoticed is how long a client must have been pinned for that to be news.
 const pinNoticed = time.Second
 

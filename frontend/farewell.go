@@ -27,25 +27,30 @@ func (f *farewell) close(client *loop.Stream, linger bool) {
 		client.Close()
 		return
 	}
-	fd := client.Release()
-	if fd < 0 {
+	socket := client.Release()
+	if socket.FD < 0 {
 		return
 	}
 	f.lingering.Add(1)
 	go func() {
 		defer f.lingering.Add(-1)
-		lingerOn(fd)
+		lingerOn(socket)
 	}()
 }
 
 // lingerOn reads and throws away what the client still sends, until it closes or the moment is over.
-func lingerOn(fd int) {
-	defer closeFd(fd)
+func lingerOn(socket loop.Socket) {
+	defer socket.Close()
+	fd := socket.FD
 	if err := unix.SetNonblock(fd, false); err != nil {
 		return
 	}
 	limit := unix.Timeval{Sec: lingerSeconds}
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
+	if socket.Layer != nil {
+		_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
+		_, _ = unix.Write(fd, socket.Layer.SealClose(nil))
+	}
 	_ = unix.Shutdown(fd, unix.SHUT_WR)
 	var b [4096]byte
 	for range 64 { // a client that does not stop sending is not listened to for ever

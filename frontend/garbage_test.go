@@ -180,35 +180,46 @@ func TestRandomBytes(t *testing.T) {
 	})
 }
 
-// A newer minor version, and options that are not known, are negotiated down, as PostgreSQL does.
+// A newer minor version than 3.2, and options that are not known, are negotiated down; 3.2 has the long cancel keys. All as
+// PostgreSQL 18 does (ProcessStartupPacket and SendNegotiateProtocolVersion in its backend_startup.c).
 func TestProtocolNegotiation(t *testing.T) {
 	p := startPooler(t)
-	pg := postgres.Server(t)
 	for _, tc := range []struct {
-		version uint32
-		body    string
+		minor   uint32
+		options string
+		want    string // "": nothing is negotiated
+		key     int
 	}{
-		{3<<16 | 1, ""}, {3<<16 | 2, ""}, {3 << 16, "_pq_.feature\x00on\x00"}, {3<<16 | 2, "_pq_.b\x00on\x00_pq_.a\x00\x00"}, {3<<16 | 9999, ""},
+		{0, "", "", 4},
+		{1, "", "", 4},
+		{2, "", "", 32},
+		{3, "", "3.2 []", 32},
+		{9999, "", "3.2 []", 32},
+		{0, "_pq_.feature\x00on\x00", "3.0 [_pq_.feature]", 4},
+		{1, "_pq_.feature\x00on\x00", "3.1 [_pq_.feature]", 4},
+		{2, "_pq_.b\x00on\x00_pq_.a\x00\x00", "3.2 [_pq_.b _pq_.a]", 32},
+		{9999, "_pq_.a\x00\x00", "3.2 [_pq_.a]", 32},
 	} {
-		send := packet(tc.version, "user\x00"+pgtest.Superuser+"\x00database\x00postgres\x00"+tc.body+"\x00")
-		var said []string
-		for _, addr := range []string{address(pg), p.Addr} {
-			c := dialRaw(t, addr)
-			_, _ = c.nc.Write(send)
-			m, ok := c.receive().(*pgproto3.NegotiateProtocolVersion)
-			if !ok {
-				t.Fatalf("%x %q: %s does not negotiate", tc.version, tc.body, addr)
-			}
-			said = append(said, fmt.Sprintf("%+v", *m))
-			if a := c.answer(); a.Status != 'I' {
-				t.Fatalf("%x %q: %+v", tc.version, tc.body, a)
-			}
-			if got := c.query("SELECT 'in'").only(); got != "in" {
-				t.Errorf("%x %q: %s", tc.version, tc.body, got)
+		c := dialRaw(t, p.Addr)
+		_, _ = c.nc.Write(packet(3<<16|tc.minor, "user\x00"+pgtest.Superuser+"\x00database\x00postgres\x00"+tc.options+"\x00"))
+		got, key, ready := "", 0, false
+		for !ready {
+			switch m := c.receive().(type) {
+			case *pgproto3.NegotiateProtocolVersion:
+				got = fmt.Sprintf("%d.%d %v", m.NewestMinorProtocol>>16, m.NewestMinorProtocol&0xffff, m.UnrecognizedOptions)
+			case *pgproto3.BackendKeyData:
+				key = len(m.SecretKey)
+			case *pgproto3.ReadyForQuery:
+				ready = true
+			case nil:
+				t.Fatalf("3.%d %q: no login", tc.minor, tc.options)
 			}
 		}
-		if said[0] != said[1] {
-			t.Errorf("%x %q: PostgreSQL says %s, the pooler %s", tc.version, tc.body, said[0], said[1])
+		if got != tc.want || key != tc.key {
+			t.Errorf("3.%d %q: negotiated %q, key of %d bytes; want %q, %d", tc.minor, tc.options, got, key, tc.want, tc.key)
+		}
+		if got := c.query("SELECT 'in'").only(); got != "in" {
+			t.Errorf("3.%d %q: %s", tc.minor, tc.options, got)
 		}
 	}
 }

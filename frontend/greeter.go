@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"container/list"
 	"errors"
 	"io"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"pooler/config"
 	"pooler/internal/loop"
+	"pooler/internal/tlsconn"
 )
 
 // greeter is a client that has connected and not said yet what it wants. It lives on the loop that accepts, so that a
@@ -21,35 +23,52 @@ type greeter struct {
 	srv      *Server
 	loop     *loop.Loop
 	stream   *loop.Stream
-	buf      []byte // beginning of a start-up packet
-	remote   netip.AddrPort
+	buf      []byte         // beginning of a start-up packet
+	remote   netip.AddrPort // where a PROXY header says that it is, if there is one; invalid: a Unix socket
 	since    time.Time
 	deadline time.Time
-	requests int // for encryption
+	shake    *tlsconn.Handshake // under way
+	tls      *tlsFacts          // nil: it comes in the clear
 	start    *startup
 	target   *loop.Loop // where its session will live
 	method   loginMethod
-	away     bool  // on the session's loop, which must not touch the list of greeters
-	proof    proof // nil: not asked for one
-	summing  bool  // its answer is being looked at, and it has nothing to say meanwhile
-	isOwner  bool  // of the pooler's process, who enters the console without a proof
-	held     bool  // it has proven who it is, and waits for RESUME with what is in buf
+	proxied  bool // the socket is a proxy's, so that the kernel's word for its peer says nothing of the client
+	owed     greeting
+	askedTLS bool
+	askedGSS bool
+	direct   bool   // it has begun with TLS
+	ended    bool   // it has gone in the middle of a handshake
+	away     bool   // on the session's loop, which must not touch the list of greeters
+	claim    *claim // nil: it has not said who it is, or has proven it
+	summing  bool   // its answer is being looked at, and it has nothing to say meanwhile
+	isOwner  bool   // of the pooler's process, who enters the console without a proof
+	held     bool   // it has proven who it is, and waits for RESUME with what is in buf
 	gone     atomic.Bool
+	party    *party        // nil: it is not in the lobby
+	turn     *list.Element // there
 	prev     *greeter
 	next     *greeter
 }
 
+// greeting is what a client owes first.
+type greeting uint8
+
+const (
+	owesPacket greeting = iota // a start-up packet
+	owesHeader                 // what a proxy says of it
+	owesHello                  // the beginning of a handshake: it was told to go on with TLS
+)
+
 // greeters is those who have not said yet what they want, in the order they came. It belongs to the loop that accepts.
 type greeters struct{ first, last *greeter }
-
-// encryptionRequests is how often a client may ask for encryption: once for TLS, once for GSS, as with PostgreSQL.
-const encryptionRequests = 2
 
 // greet takes in a connection. It runs on the loop that accepts.
 func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 	srv.counters.accepted.Add(1)
-	cfg := srv.settings.Load().cfg
-	if srv.clients.Add(1) > int64(cfg.MaxClientConn)+unauthenticated || srv.draining.Load() {
+	current := srv.settings.Load()
+	cfg := current.cfg
+	tooMany := srv.clients.Add(1) > int64(cfg.MaxClientConn)+unauthenticated
+	if srv.draining.Load() || tooMany && !srv.makeRoom(remote, 1) {
 		srv.turnAway(l, remote)
 		srv.clientLeft()
 		closeFd(fd)
@@ -59,7 +78,13 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 	now := time.Now()
 	g := &greeter{srv: srv, loop: l, remote: remote, since: now, deadline: now.Add(time.Duration(cfg.ClientLoginTimeout))}
 	g.stream = l.AttachUnwatched(fd, g)
+	if g.proxied = current.proxies.Contain(remote.Addr()); g.proxied {
+		g.owed = owesHeader
+	}
 	srv.greeters.push(g)
+	if !g.queueUp() {
+		return
+	}
 	g.OnReadable() // its first packet is there already, thanks to tuneListener
 	if g.loop != nil {
 		g.watch(true)
@@ -96,6 +121,9 @@ func (g *greeter) OnReadable() {
 	switch {
 	case errors.Is(err, loop.ErrWouldBlock):
 		return
+	case err != nil && g.shake != nil:
+		g.endHandshake()
+		return
 	case err != nil && kept > 0:
 		g.leave(io.ErrUnexpectedEOF)
 		return
@@ -104,51 +132,57 @@ func (g *greeter) OnReadable() {
 		return
 	}
 	g.buf = nil
-	if g.proof != nil {
-		g.readProof(chunk[:kept+n])
-		return
+	g.take(chunk[:kept+n])
+}
+
+// take goes on with what the client has sent.
+func (g *greeter) take(b []byte) {
+	switch {
+	case g.claim != nil:
+		g.readProof(b)
+	case g.shake != nil:
+		g.shake.Feed(b)
+	case g.owed == owesHeader:
+		if rest, ok := g.readProxyHeader(b); ok && len(rest) > 0 {
+			g.take(rest)
+		}
+	case g.owed == owesHello:
+		g.shakeHands(b)
+	default:
+		g.read(b)
 	}
-	g.read(chunk[:kept+n])
 }
 
 // read takes the start-up packets off b.
 func (g *greeter) read(b []byte) {
-	for {
-		code, body, rest, err := cutStartup(b)
-		if errors.Is(err, errShort) {
-			g.buf = slices.Clone(b)
-			return
-		}
-		if err != nil {
+	if g.beginsWithTLS(b) {
+		g.direct = true
+		g.shakeHands(b)
+		return
+	}
+	code, body, rest, err := cutStartup(b)
+	switch {
+	case errors.Is(err, errShort):
+		g.buf = slices.Clone(b)
+	case err != nil:
+		g.leave(err)
+	case code == codeSSLRequest && !g.askedTLS:
+		g.askedTLS = true
+		g.answerRequest("SSL", g.offersTLS(), rest)
+	case code == codeGSSENCRequest && !g.askedGSS:
+		g.askedGSS = true
+		g.answerRequest("GSSAPI encryption", false, rest)
+	case code == codeCancelRequest:
+		if key, err := parseCancel(body); err != nil {
 			g.leave(err)
-			return
+		} else {
+			g.cancelFor(key)
 		}
-		switch code {
-		case codeSSLRequest, codeGSSENCRequest:
-			if g.requests++; g.requests > encryptionRequests {
-				g.leave(protocolViolation("too many requests for encryption"))
-				return
-			}
-			g.stream.Write([]byte{'N'})
-			b = rest
-		case codeCancelRequest:
-			key, err := parseCancel(body)
-			if err != nil {
-				g.leave(err)
-				return
-			}
-			l := g.loop
-			g.stream.Pause()
-			g.srv.cancel(key, func() { l.Post(func() { g.leave(io.EOF) }) }) // it gets no answer
-			return
-		default:
-			start, err := parseStartup(code, body)
-			if err != nil {
-				g.leave(err)
-				return
-			}
+	default: // a second request for encryption is a version that does not exist, as with PostgreSQL
+		if start, err := parseStartup(code, body); err != nil {
+			g.leave(err)
+		} else {
 			g.begin(start, rest)
-			return
 		}
 	}
 }
@@ -159,13 +193,19 @@ func (g *greeter) begin(start *startup, early []byte) {
 	now := srv.settings.Load()
 	g.start = start
 	g.stream.Write(start.appendNegotiation(nil))
-	console := config.IsConsole(start.database)
-	if srv.clients.Load() > int64(now.cfg.MaxClientConn) && !console { // an operator must get in all the same
-		g.leave(overQuota(quotaKey{kind: quotaAll}, now.cfg.MaxClientConn))
+	if now.cfg.ClientTLSMode.Required() && g.tls == nil && g.remote.IsValid() {
+		g.leave(errClear)
 		return
 	}
+	console := config.IsConsole(start.database)
+	for srv.clients.Load() > int64(now.cfg.MaxClientConn) && !console { // an operator must get in all the same
+		if !srv.makeRoom(g.remote, 0) {
+			g.leave(overQuota(quotaKey{kind: quotaAll}, now.cfg.MaxClientConn))
+			return
+		}
+	}
 	if console {
-		g.isOwner = srv.isOwner(start, g.stream, g.remote)
+		g.isOwner = !g.proxied && srv.isOwner(start, g.stream, g.remote)
 	} else {
 		g.target = srv.loops[int(srv.turn.Add(1))%len(srv.loops)]
 	}
@@ -174,13 +214,7 @@ func (g *greeter) begin(start *startup, early []byte) {
 		g.become(early)
 		return
 	}
-	g.method = now.credentials.methodFor(start.user)
-	if ask, p := now.credentials.challenge(start.user); p != nil {
-		g.deadline = g.since.Add(srv.resolve(start.client(g.remote)).LoginTimeout)
-		g.prove(p, ask, early)
-		return
-	}
-	g.become(early)
+	g.identify(early)
 }
 
 // become makes a session of a client that is who it says.
@@ -193,6 +227,7 @@ func (g *greeter) become(early []byte) {
 	case srv.crews[g.loop].suspended:
 		g.held, g.buf = true, slices.Clone(early)
 		g.stream.Pause()
+		srv.lobby.leave(g)
 		return
 	}
 	if target == g.loop {
@@ -204,26 +239,26 @@ func (g *greeter) become(early []byte) {
 			g.leave(err)
 			return
 		}
-		srv.greeters.remove(g)
+		srv.forgetGreeter(g)
 		g.loop = nil
 		s.start(g.stream, early)
 		return
 	}
-	srv.greeters.remove(g)
+	srv.forgetGreeter(g)
 	g.loop = nil
-	fd := g.stream.Release()
+	socket := g.stream.Release()
 	early = slices.Clone(early)
-	target.PostPatient(func() { srv.admit(start, g.method, target, g.remote, fd, early) })
+	target.PostPatient(func() { srv.admit(start, g.method, target, g.remote, socket, early) })
 }
 
-// admit makes a session of a client whose socket fd has come from another thread. It runs on the session's loop.
-func (srv *Server) admit(start *startup, method loginMethod, l *loop.Loop, remote netip.AddrPort, fd int, early []byte) {
+// admit makes a session of a client whose socket has come from another thread. It runs on the session's loop.
+func (srv *Server) admit(start *startup, method loginMethod, l *loop.Loop, remote netip.AddrPort, socket loop.Socket, early []byte) {
 	g := &greeter{srv: srv, loop: l, remote: remote, start: start, method: method, away: true}
-	stream, err := l.Attach(fd, g)
+	stream, err := l.Attach(socket, g)
 	if err != nil {
 		srv.log.Error("client socket cannot be watched; it is closed", "error", err)
 		srv.clientLeft()
-		closeFd(fd)
+		socket.Close()
 		return
 	}
 	g.stream = stream
@@ -240,18 +275,34 @@ func (g *greeter) leave(err error) {
 	if g.loop == nil {
 		return
 	}
-	told := !isIO(err)
+	g.noteRefusal(err)
+	g.part(err)
+}
+
+// part closes the connection. Nothing is said in the clear while TLS is begun.
+func (g *greeter) part(err error) {
+	_, failed := errors.AsType[tlsFailure](err)
+	if g.shake != nil {
+		g.shake.Abort()
+	}
+	g.claim.drop()
+	told := !isIO(err) && !failed && g.shake == nil && g.owed != owesHello
 	if told {
 		g.stream.Write(toErrorResponse("FATAL", err))
 	}
-	g.noteRefusal(err)
 	if !g.away {
-		g.srv.greeters.remove(g)
+		g.srv.forgetGreeter(g)
 	}
-	g.srv.farewell.close(g.stream, told)
+	g.srv.farewell.close(g.stream, told || failed) // with TLS's own words, if it has failed
 	g.srv.clientLeft()
 	g.gone.Store(true)
-	g.loop = nil
+	g.loop, g.shake = nil, nil
+}
+
+// forgetGreeter takes g off the lists of those who have not logged in.
+func (srv *Server) forgetGreeter(g *greeter) {
+	srv.greeters.remove(g)
+	srv.lobby.leave(g)
 }
 
 // OnDrained implements loop.Handler.
@@ -261,7 +312,13 @@ func (g *greeter) OnDrained() {}
 func (g *greeter) OnHalfClose() {}
 
 // OnHangup implements loop.Handler.
-func (g *greeter) OnHangup() { g.leave(io.EOF) }
+func (g *greeter) OnHangup() {
+	if g.shake != nil {
+		g.endHandshake()
+		return
+	}
+	g.leave(io.EOF)
+}
 
 // OnPanic implements loop.Handler.
 func (g *greeter) OnPanic(any) { g.leave(io.EOF) }

@@ -2,9 +2,11 @@ package frontend
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 
-	"pooler/config"
+	"pooler/internal/auth"
+	"pooler/internal/hba"
 	"pooler/pool"
 )
 
@@ -20,11 +22,19 @@ const (
 	methodPassword
 	methodMD5
 	methodSCRAM
+	methodSCRAMPlus // bound to the client's TLS connection
+	methodCert
+	methodPeer
+	methodLDAP
+	methodOAuth
+	methodReject
 	methodOwner // whoever owns the pooler's process enters the console without a proof
 	loginMethods
 )
 
-var loginMethodNames = [loginMethods]string{"none", "trust", "password", "md5", "scram-sha-256", "owner"}
+var loginMethodNames = [loginMethods]string{
+	"none", "trust", "password", "md5", "scram-sha-256", "scram-sha-256-plus", "cert", "peer", "ldap", "oauth", "reject", "owner",
+}
 
 // String is the method as the journal and metrics show it.
 func (m loginMethod) String() string { return loginMethodNames[m] }
@@ -39,11 +49,12 @@ const (
 	loginLimit
 	loginTimeout
 	loginMalformed
+	loginTLSFailed
 	loginOther
 	loginResults
 )
 
-var loginResultNames = [loginResults]string{"ok", "wrong_password", "no_such_database", "limit", "timeout", "malformed", "other"}
+var loginResultNames = [loginResults]string{"ok", "wrong_password", "no_such_database", "limit", "timeout", "malformed", "tls_failed", "other"}
 
 // String is the result as metrics show it.
 func (r loginResult) String() string { return loginResultNames[r] }
@@ -63,21 +74,9 @@ func (c *loginCounts) stat() map[LoginOutcome]uint64 {
 	return by
 }
 
-// methodFor is how user is asked to prove who it is. A stored secret may leave less choice than auth_type: as with
-// PostgreSQL, md5 asks for SCRAM where only that can be checked.
-func (cr *credentials) methodFor(user string) loginMethod {
-	switch cr.method {
-	case config.AuthTrust:
-		return methodTrust
-	case config.AuthPassword:
-		return methodPassword
-	case config.AuthMD5:
-		if secret, known := cr.file.Secret(user); known && secret.Kind != config.SecretSCRAM {
-			return methodMD5
-		}
-	case config.AuthSCRAM:
-	}
-	return methodSCRAM
+// methodOf is the method that a rule names.
+func methodOf(m hba.Method) loginMethod {
+	return loginMethod(max(0, slices.Index(loginMethodNames[:], string(m))))
 }
 
 // resultOf is what has become of a login that err has ended, and its cause as the journal has it: the key of a limit, the
@@ -86,6 +85,9 @@ func resultOf(err error) (result loginResult, cause string) {
 	var refusal *Refusal
 	told := errors.As(err, &refusal)
 	code, _, _ := inWords(err)
+	if _, failed := errors.AsType[tlsFailure](err); failed {
+		return loginTLSFailed, loginTLSFailed.String()
+	}
 	switch {
 	case told && refusal == errLoginTimeout:
 		return loginTimeout, "login_timeout"
@@ -93,7 +95,7 @@ func resultOf(err error) (result loginResult, cause string) {
 		return loginMalformed, "malformed"
 	case told && refusal.limit != "":
 		return loginLimit, refusal.limit
-	case told && code == codeInvalidPassword:
+	case told && (code == codeInvalidPassword || errors.Is(err, auth.ErrWrong)):
 		return loginWrongPassword, code
 	case code == codeNoSuchDatabase:
 		return loginNoSuchDatabase, code

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"pooler/backend"
 	"pooler/config"
 	"pooler/internal/loop"
@@ -150,3 +152,14 @@ func (l *testLog) String() string {
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
+
+// encoded is a message as it goes over the wire.
+func encoded(msg pgproto3.BackendMessage) []byte {
+	out, err := msg.Encode(nil)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+const scramMechanism = "SCRAM-SHA-256"

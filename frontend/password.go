@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"pooler/config"
+	"pooler/internal/auth"
+	"pooler/internal/hba"
 )
 
 // Why somebody is not let in by VerifyPassword.
@@ -15,94 +17,88 @@ var (
 	ErrWrongPassword = errors.New("wrong user name or password")
 	// ErrNoConsole is told only to those who have proven who they are.
 	ErrNoConsole = errors.New("the user may not enter the admin console")
+	// ErrNotByPassword is told to those whom no password would let in: the rule they fall under says otherwise.
+	ErrNotByPassword = errors.New("nobody gets in like this with a password")
 )
 
-// Pass is what somebody has who has proven with a password, and not over PostgreSQL's protocol, that he is User. Any
-// goroutine may use it.
-type Pass struct {
+// Visitor is who wants to be let in with a password, and not over PostgreSQL's protocol.
+type Visitor struct {
 	User   string
-	srv    *Server
-	proven evidence
+	Remote netip.AddrPort // invalid: a Unix socket
+	TLS    bool
 }
 
-// evidence is what somebody was checked against.
-type evidence struct {
-	trusted bool // against nothing
-	secret  config.Secret
+// client is the visitor as rules see him: he wants into the admin console.
+func (v Visitor) client() hba.Client {
+	return hba.Client{Local: !v.Remote.IsValid(), TLS: v.TLS, Addr: v.Remote.Addr(), Database: "pooler", User: v.User}
 }
 
-func (cr *credentials) evidence(user string) evidence {
-	if cr.method == config.AuthTrust {
-		return evidence{trusted: true}
+// maxPassword bounds the sums that somebody can make the pooler do, in bytes.
+const maxPassword = 1024
+
+// VerifyPassword lets in whom the admin console would let in from there with that password. It returns ErrWrongPassword,
+// ErrNoConsole, ErrNotByPassword, an error of ctx, or a Refusal when the pooler is stopping or cannot find out.
+func (srv *Server) VerifyPassword(ctx context.Context, v Visitor, password string) (*Pass, error) {
+	seen, err := srv.examine(ctx, v.client())
+	if err != nil {
+		return nil, err
 	}
-	secret, _ := cr.file.Secret(user)
-	return evidence{secret: secret}
-}
-
-// VerifyPassword lets in whom the admin console would let in with that password. It returns ErrWrongPassword,
-// ErrNoConsole, an error of ctx, or a Refusal when the pooler is stopping.
-func (srv *Server) VerifyPassword(ctx context.Context, user, password string) (*Pass, error) {
-	cr := srv.settings.Load().credentials
-	p := &Pass{User: user, srv: srv, proven: cr.evidence(user)}
-	if !p.proven.trusted {
-		ok, err := srv.checkPassword(ctx, cr, user, password)
-		switch {
-		case err != nil:
-			return nil, err
-		case !ok:
-			return nil, ErrWrongPassword
-		}
+	right, err := srv.checkPassword(ctx, seen, v.User, password)
+	switch {
+	case err != nil:
+		return nil, err
+	case !right:
+		srv.lookups.loop.Post(func() { srv.lookups.forget(seen.looked) })
+		return nil, ErrWrongPassword
 	}
+	p := newPass(srv, v, seen)
 	if p.Right() == RightNone {
 		return nil, ErrNoConsole
 	}
 	return p, nil
 }
 
-// Right is what the holder may do now. A reload that changes his secret, or how clients prove who they are, makes the
-// pass worthless.
-func (p *Pass) Right() Right {
-	if p.srv.settings.Load().credentials.evidence(p.User) != p.proven {
-		return RightNone
-	}
-	return p.srv.rightOf(p.User)()
-}
-
-// Admin is the holder as the console sees him. He has no connection, so Serve is not for him.
-func (p *Pass) Admin(remote netip.AddrPort, application string) *Admin {
-	return &Admin{User: p.User, Database: "pooler", Application: application, Remote: remote, Right: p.Right}
-}
-
-// maxPassword bounds the sums that somebody can make the pooler do, in bytes.
-const maxPassword = 1024
-
-// checkPassword compares password with the user's secret, when it is its turn. It takes as long for any user, or none.
-func (srv *Server) checkPassword(ctx context.Context, cr *credentials, user, password string) (bool, error) {
-	if len(password) > maxPassword || strings.ContainsRune(password, 0) { // the protocol's proof would end there
+// checkPassword does what the rule demands. For methods of a stored secret it takes as long for any user, or none.
+func (srv *Server) checkPassword(ctx context.Context, seen sighting, user, password string) (bool, error) {
+	cr, rule := seen.now.credentials, seen.rule
+	switch {
+	case rule == nil, rule.ClientCert() != "": // a browser's certificate is not asked for
+		return false, ErrNotByPassword
+	case rule.Method == hba.Trust:
+		return true, nil
+	case len(password) > maxPassword || strings.ContainsRune(password, 0): // the protocol's proof would end there
 		return false, nil
+	case rule.Method == hba.LDAP:
+		_, p := auth.LDAP(cr.directories[rule], user)
+		_, right, err := await(ctx, srv, srv.waits, func() (reply []byte, right bool, err error) {
+			return p.Next(ctx, append([]byte(password), 0))
+		})
+		return right, judgement(err)
+	case rule.Method != hba.Password && rule.Method != hba.MD5 && rule.Method != hba.SCRAM:
+		return false, ErrNotByPassword
 	}
-	secret, _ := cr.file.Secret(user)
-	if cr.method == config.AuthSCRAM && secret.Kind == config.SecretMD5 {
+	secret := seen.secret
+	if rule.Method == hba.SCRAM && secret.Kind == config.SecretMD5 {
 		secret = config.Secret{} // cannot be checked with SCRAM, so that the console does not accept it either
 	}
-	proof := &passwordProof{cr.scram, user, secret}
-	result := make(chan bool, 1)
-	if !srv.proving(func() {
-		if ctx.Err() != nil {
-			return
+	_, right, err := await(ctx, srv, srv.proofs, func() (_ []byte, right bool, err error) {
+		if secret.Kind == config.SecretClear || secret.Kind == config.SecretMD5 {
+			cr.keys.Verify(user, config.Secret{}, []byte(password))
 		}
-		if !proof.costly() {
-			cr.scram.verify(user, config.Secret{}, password)
-		}
-		_, ok, _ := proof.next(append([]byte(password), 0)) // a wrong password is its only error
-		result <- ok
-	}) {
-		return false, errShuttingDown
+		return nil, cr.keys.Verify(user, secret, []byte(password)), nil
+	})
+	return right && password != "", err
+}
+
+// judgement is why a proof has ended with err, without what only the log is told.
+func judgement(err error) error {
+	var refusal *Refusal
+	var violation *auth.ProtocolError
+	switch {
+	case err == nil, errors.Is(err, auth.ErrWrong), errors.As(err, &violation):
+		return nil
+	case errors.As(err, &refusal), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
 	}
-	select {
-	case ok := <-result:
-		return ok, nil
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
+	return unchecked(err)
 }

@@ -1,22 +1,15 @@
 package frontend
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"slices"
 
+	"pooler/internal/auth"
 	"pooler/internal/wire"
 )
-
-// proof is the pooler's side of a conversation in which a client shows that it is who it says. It does no I/O.
-type proof interface {
-	// costly tells whether next would take a millisecond rather than 10 µs: a loop must not wait for that. To hand
-	// over what takes less would cost more than to do it.
-	costly() bool
-	// next takes what the client has answered. It returns what the client is told, and whether it is believed now.
-	next(answer []byte) (reply []byte, proven bool, err error)
-}
 
 // maxAuthMessage is PostgreSQL's limit for messages during authentication (PG_MAX_AUTH_TOKEN_LENGTH), in bytes.
 const maxAuthMessage = 65535
@@ -39,27 +32,15 @@ func cutProof(b []byte) (body, rest []byte, err error) {
 	return b[wire.HeaderSize:size:size], b[size:], nil
 }
 
-// proving runs f, a proof's costly sums, in a goroutine, when it is its turn (client_login_concurrency). It reports false
-// when the server is stopping.
-func (srv *Server) proving(f func()) bool {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	if srv.draining.Load() {
-		return false
-	}
-	srv.background.Add(1)
-	srv.proofs.Go(func() {
-		defer srv.background.Done()
-		f()
-	})
-	return true
-}
-
-// prove asks the client for a proof, with p. The conversation is the loop's and costly sums are not, so that a client
-// takes no goroutine and nobody's place while it thinks, or is silent, or waits for its turn.
-func (g *greeter) prove(p proof, ask, early []byte) {
-	g.proof = p
+// prove asks the client for a proof, with p. The conversation is the loop's; sums and what has to be waited for are not, so
+// that a client takes no goroutine and nobody's place while it thinks, or is silent, or waits for its turn.
+func (g *greeter) prove(p auth.Proof, ask []byte) {
+	early := g.buf
+	g.buf = nil
+	g.claim.proof = p
+	g.keepDeadline()
 	g.stream.Write(ask)
+	g.stream.Resume()
 	g.readProof(early)
 }
 
@@ -75,43 +56,57 @@ func (g *greeter) readProof(b []byte) {
 		return
 	}
 	g.buf = slices.Clone(rest)
-	if !g.proof.costly() {
-		g.judged(g.proof.next(body))
+	p, turn := g.claim.proof, g.srv.proofs
+	switch p.Cost() {
+	case auth.Cheap:
+		g.judged(p.Next(g.srv.life, body))
 		return
+	case auth.Waits:
+		turn = g.srv.waits
+	case auth.Sums:
 	}
 	answer := slices.Clone(body)
-	g.summing = true
-	l := g.loop
-	if !g.srv.proving(func() {
-		if g.gone.Load() {
-			return
-		}
-		reply, proven, err := g.proof.next(answer)
-		l.PostPatient(func() { g.judged(reply, proven, err) })
-	}) {
-		g.leave(errShuttingDown)
-	}
+	clear(body) // it may be a password
+	var reply []byte
+	var proven bool
+	g.elsewhere(turn, func(ctx context.Context) { reply, proven, err = p.Next(ctx, answer) }, func() { g.judged(reply, proven, err) })
 }
 
 // judged goes on with what has become of the client's answer.
 func (g *greeter) judged(reply []byte, proven bool, err error) {
-	if g.loop == nil {
-		return // it has gone meanwhile
+	c := g.claim
+	if p, ok := c.proof.(interface{ Bound() bool }); ok && p.Bound() {
+		g.method = methodSCRAMPlus
 	}
-	g.summing = false
 	if err != nil {
-		g.leave(err)
+		g.leave(c.failed(g.srv, err))
 		return
 	}
 	g.stream.Write(reply)
-	early := g.buf
-	g.buf = nil
 	if proven {
-		g.become(early)
+		g.proven()
 		return
 	}
+	early := g.buf
+	g.buf = nil
 	g.stream.Resume()
 	g.readProof(early)
+}
+
+// failed is what the client is told when a proof has ended with err. A secret that was remembered may have changed since.
+func (c *claim) failed(srv *Server, err error) error {
+	var violation *auth.ProtocolError
+	switch {
+	case errors.As(err, &violation):
+		return &Refusal{Code: violation.Code, Message: violation.Message, Detail: violation.Detail}
+	case !errors.Is(err, auth.ErrWrong):
+		return unchecked(err)
+	case c.instead != nil:
+		return c.instead
+	case c.cached:
+		srv.lookups.forget(c.looked)
+	}
+	return failure(c.rule.Method, c.who.User, err)
 }
 
 func isIO(err error) bool {

@@ -22,13 +22,14 @@ const (
 	quotaSource
 	quotaApplication
 	quotaKinds
+	quotaLogins = quotaKinds // of a place's connections that have not logged in: counted by the lobby
 )
 
 // String is the configuration's key.
 func (k quotaKind) String() string {
 	return [...]string{
 		"max_client_conn", "max_db_client_connections", "max_user_client_connections", "max_class_client_connections",
-		"max_source_client_connections", "max_application_client_connections",
+		"max_source_client_connections", "max_application_client_connections", "max_source_logins",
 	}[k]
 }
 
@@ -241,6 +242,8 @@ func overQuota(of quotaKey, limit int) *Refusal {
 		message = "sorry, too many clients already" // PostgreSQL's own words, which programs know
 	case of.kind == quotaSource:
 		message += "from " + of.name
+	case of.kind == quotaLogins:
+		message = "too many connections from " + of.name + " that have not logged in"
 	case of.name == "" && of.kind == quotaClass:
 		message += "without a connection class"
 	case of.name == "" && of.kind == quotaApplication:

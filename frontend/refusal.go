@@ -13,6 +13,7 @@ import (
 type Refusal struct {
 	Code    string // SQLSTATE
 	Message string
+	Detail  string
 	Hint    string
 	Cause   error
 	limit   string // key of the limit on clients that is reached, if it is one
@@ -49,6 +50,7 @@ const (
 	codeCannotConnectNow    = "57P03"
 	codeIdleSession         = "57P05"
 	codeHookFailed          = "38000" // external_routine_exception
+	codeSystemError         = "58000"
 	codeInternal            = "XX000"
 )
 
@@ -65,7 +67,11 @@ func toErrorResponse(severity string, err error) []byte {
 			return b
 		}
 	}
-	return wire.AppendError(nil, 'E', severity, code, message, hint)
+	out := wire.AppendError(nil, 'E', severity, code, message, hint)
+	if refusal != nil && refusal.Detail != "" {
+		out = wire.AppendField(out, 'D', refusal.Detail)
+	}
+	return out
 }
 
 // inWords is the only place that says which SQLSTATE an error is, and what a client is told of it.
@@ -87,7 +93,8 @@ func inWords(err error) (code, message, hint string) {
 		return codeAdminShutdown, "the pooler is shutting down", ""
 	case errors.Is(err, backend.ErrNoPassword):
 		return codeInvalidPassword, "the pooler cannot log in to PostgreSQL for this user",
-			"PostgreSQL asks for a password that the pooler's configuration does not hold."
+			"PostgreSQL asks for a password that the pooler's configuration does not hold, and that the client's login has not taught it: " +
+				"for that it would have to prove itself by scram-sha-256 (with the secret that PostgreSQL has), password or ldap."
 	}
 	return codeCannotConnect, "the pooler cannot connect to PostgreSQL: " + err.Error(), ""
 }

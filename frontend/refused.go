@@ -24,6 +24,9 @@ func (g *greeter) noteRefusal(err error) {
 		result, cause = loginMalformed, "malformed"
 	}
 	level, args := slog.LevelInfo, []any{"remote", from(g.remote)}
+	if refusal != nil && refusal.Hint != "" && result == loginMalformed {
+		args = append(args, "hint", refusal.Hint)
+	}
 	switch result {
 	case loginTimeout:
 		srv.counters.loginTimeouts.Add(1)
@@ -42,7 +45,9 @@ func (g *greeter) noteRefusal(err error) {
 		who = memberOf(client, srv.resolve(client).Class)
 		args = append(args, "user", who.user, "database", who.database, "application_name", who.application)
 	}
-	srv.log.Log(context.Background(), level, "client refused", append(args, "error", err)...)
+	if cause != quotaLogins.String() || srv.lobby.tell(g.loop.Now()) {
+		srv.log.Log(context.Background(), level, "client refused", append(args, "error", err)...)
+	}
 	srv.counters.loginsBy.add(g.method, result)
 	srv.crews[g.loop].noteRefused(who)
 	srv.journalRefusal(who, g.remote.Port(), 0, result, cause, err)
@@ -65,7 +70,7 @@ func (srv *Server) turnAway(l *loop.Loop, remote netip.AddrPort) {
 // noteNoLogin counts and keeps in the journal that the login could not be completed because of err.
 func (s *Session) noteNoLogin(err error) {
 	result, cause := resultOf(err)
-	s.srv.counters.loginsBy.add(s.method(), result)
+	s.srv.counters.loginsBy.add(s.provenBy, result)
 	s.traffic.Refused++
 	s.srv.journalRefusal(s.counted.who, s.port, s.id, result, cause, err)
 }

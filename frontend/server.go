@@ -19,6 +19,7 @@ import (
 
 	"pooler/backend"
 	"pooler/config"
+	"pooler/internal/auth"
 	"pooler/internal/gate"
 	"pooler/internal/journal"
 	"pooler/internal/loop"
@@ -44,6 +45,13 @@ type Server struct {
 	quotas     *quotas
 	alarms     alarms
 	proofs     *gate.Gate // where clients' proofs are looked at
+	waits      *gate.Gate // where others are asked about them
+	resolving  *gate.Gate // where it is found out who a client is
+	names      resolver
+	issuers    *auth.Issuers
+	keyring    *auth.Keyring   // what clients' proofs have taught; nil: nothing is kept; set before Listen
+	life       context.Context // ends with Shutdown
+	endLife    context.CancelFunc
 	statements sessionstate.Statements
 	farewell   farewell
 	clients    atomic.Int64 // connected, logged in or not
@@ -60,7 +68,10 @@ type Server struct {
 	journal    *journal.Journal
 	tracer     func(Trace) // nil: nothing is traced; set before Listen
 
-	greeters greeters // of the first loop, which accepts
+	greeters greeters // of the first loop, which accepts, as are the next two
+	lobby    lobby
+	guesses  guesses
+	lookups  *lookups
 
 	mu         sync.Mutex // guards what is below
 	listeners  []listener
@@ -79,14 +90,20 @@ type listener struct {
 type current struct {
 	cfg         *config.Config
 	credentials *credentials
+	proxies     config.Networks
+	tls         *secured // nil: neither clients nor the dashboard have TLS
 }
 
 // New makes a server whose sessions live on loops. It accepts nobody before Listen.
 func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.Logger) (*Server, error) {
 	srv := &Server{
-		log: log, loops: loops, pools: pools, quotas: newQuotas(), proofs: gate.New(1),
+		log: log, loops: loops, pools: pools, quotas: newQuotas(), proofs: gate.New(1), waits: gate.New(waitsAtOnce),
+		resolving: gate.New(factsAtOnce), names: net.DefaultResolver, issuers: auth.NewIssuers(),
 		crews: map[*loop.Loop]*crew{}, gone: make(chan struct{}),
 	}
+	srv.life, srv.endLife = context.WithCancel(context.Background())
+	srv.lookups = newLookups(srv, loops[0])
+	srv.sessions.keys = newCancelKeys()
 	for _, l := range loops {
 		srv.crews[l] = newCrew(l)
 	}
@@ -96,21 +113,32 @@ func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.
 	return srv, nil
 }
 
-// Configure puts cfg in force for new clients, and for the pools there are. It reads auth_file, and on an error
-// nothing has changed.
+// Configure puts cfg in force for new clients, and for the pools there are. It reads auth_file and
+// certificates, and on an error nothing has changed.
 func (srv *Server) Configure(cfg *config.Config) error {
-	cr := &credentials{method: cfg.AuthType, scram: newScramKeys()}
-	if cfg.AuthType != config.AuthTrust {
-		file, err := config.LoadAuthFile(cfg.AuthFile)
-		if err != nil {
-			return fmt.Errorf("auth_file: %w", err)
-		}
-		for _, w := range file.Warnings {
+	cr, err := srv.loadCredentials(cfg)
+	if err != nil {
+		return err
+	}
+	protection, err := newSecured(cfg)
+	if err != nil {
+		return err
+	}
+	before := srv.settings.Swap(&current{cfg: cfg, credentials: cr, proxies: cfg.ProxySources(), tls: protection})
+	srv.warnOfCertificate(protection)
+	if cr.file != nil {
+		for _, w := range cr.file.Warnings {
 			srv.log.Warn("auth_file wants a look", "warning", w)
 		}
-		cr.file = file
 	}
-	before := srv.settings.Swap(&current{cfg: cfg, credentials: cr})
+	for _, w := range cr.rules.Warnings {
+		srv.log.Warn("auth_hba_file wants a look", "warning", w)
+	}
+	for _, w := range cr.mapless() {
+		srv.log.Warn("auth_ident_file wants a look", "warning", w)
+	}
+	srv.forgetLearned(before)
+	srv.lookups.rolesChanged()
 	srv.proofs.SetLimit(proofsAtOnce(cfg.ClientLoginConcurrency))
 	srv.keepAlive(cfg.TCP())
 	srv.welcomes.forget()
@@ -137,9 +165,13 @@ func (srv *Server) keepAlive(tcp config.TCP) {
 }
 
 // poolConfig is the configuration of a pool, with the password to log in to PostgreSQL.
-func (srv *Server) poolConfig(database, user string) (config.Pool, bool) {
+func (srv *Server) poolConfig(database, user string) (cfg config.Pool, ok bool) {
 	now := srv.settings.Load()
-	cfg, ok := now.cfg.Pool(database, user)
+	if isLookupUser(user) {
+		cfg, ok = lookupPool(now.cfg, pool.Key{Database: database, User: user})
+	} else {
+		cfg, ok = now.cfg.Pool(database, user)
+	}
 	if ok {
 		cfg.ServerPassword = now.credentials.serverPassword(cfg)
 	}
@@ -276,12 +308,12 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 	if srv.draining.Load() {
 		return nil, errShuttingDown
 	}
+	if isLookupUser(start.user) {
+		return nil, &Refusal{Code: codeInvalidAuth, Message: fmt.Sprintf("role %q does not exist", start.user)}
+	}
 	cfg, ok := srv.poolConfig(start.database, start.user)
 	if !ok {
-		return nil, &Refusal{
-			Code: codeNoSuchDatabase, Message: fmt.Sprintf("database %q does not exist", start.database),
-			Hint: `The pooler's configuration has neither a table for it nor the fallback [databases."*"].`,
-		}
+		return nil, noSuchDatabase(start.database)
 	}
 	if refusal := refusedByOrder(srv.pools.Orders(start.database), start.database); refusal != nil {
 		return nil, refusal
@@ -297,10 +329,11 @@ func (srv *Server) newSession(start *startup, l *loop.Loop, remote netip.AddrPor
 		srv.quotas.give(counted, &limits.Limits, int(srv.clients.Load()))
 		return nil, err
 	}
+	srv.learn(p, cfg, start)
 	s := &Session{
 		srv: srv, pool: p, port: remote.Port(), crew: srv.crews[l], limits: limits, counted: counted,
 		boundary: boundaries[limits.Boundary], base: srv.interner.Intern(start.settings),
-		untilSample: uint16(1 + rand.N(sampleEvery)),
+		untilSample: uint16(1 + rand.N(sampleEvery)), keySize: start.keySize(), provenBy: start.method,
 	}
 	s.begun = s.crew.now()
 	s.walker.Limits = clientLimits
@@ -345,6 +378,8 @@ func (srv *Server) Shutdown(ctx context.Context) int {
 		close(srv.ticking)
 	}
 	srv.mu.Unlock()
+	srv.endLife()
+	srv.lookups.loop.Post(srv.lookups.end)
 	srv.Resume() // who is suspended would not be heard
 	srv.each((*Session).drain)
 	srv.waitEmpty(ctx)

@@ -48,13 +48,14 @@ type Session struct {
 	traffic   *traffic      // what it does is counted there
 
 	id           SessionID
-	secret       [secretSize]byte
 	berth        int32  // in the crew
 	transactions uint32 // ended
 	sequence     uint32 // counts values that nextval may have left
 	port         uint16 // the client's; 0: it came by the Unix socket
 	untilSample  uint16 // statements until one is audited by chance
+	keySize      uint8  // of the secret in its cancel key, in bytes
 	flushed      bool   // the client's last message asks for the answers that are ready
+	provenBy     loginMethod
 	phase        Phase
 	boundary     sessionstate.Boundary
 	refusing     refusing
@@ -83,6 +84,7 @@ type Session struct {
 type seldom struct {
 	parting    func()     // ends the session once nothing is owed; nil: the client has not said its last
 	atBoundary func()     // called when what was run has taken effect
+	roles      bool       // what was run has changed users, or who is a member of what
 	trace      *openTrace // of the request that runs; nil: it is not traced
 }
 
@@ -144,14 +146,13 @@ func (s *Session) greet(reported *sessionstate.Settings) {
 	for _, p := range reported.List() {
 		out = wire.AppendParameterStatus(out, p.Name, p.Value)
 	}
-	out = appendKeyData(out, s.id, s.secret)
+	out = appendKeyData(out, s.id, s.srv.sessions.keys.secret(s.id, s.begun, s.keySize))
 	out = wire.AppendReady(out, 'I')
 	s.client.Write(out)
 	s.req.Loop.KeepOut(out)
 	s.srv.counters.logins.Add(1)
-	method := s.method()
-	s.srv.counters.loginsBy.add(method, loginOK)
-	s.establish(journal.Connect, method.String(), 0)
+	s.srv.counters.loginsBy.add(s.provenBy, loginOK)
+	s.establish(journal.Connect, s.provenBy.String(), 0)
 	s.traffic.Logins++
 	s.traffic.logins.add(s.crew.now())
 }

@@ -16,8 +16,11 @@ func (s *Session) OnTag(tag []byte, e sessionstate.Entry) {
 	if s.resetting != nil && string(tag) == "SET" {
 		s.wasReset = true
 	}
-	if len(tag) < 5 || bytes.IndexByte([]byte("DCAR"), tag[0]) < 0 {
+	if len(tag) < 5 || bytes.IndexByte([]byte("DCARG"), tag[0]) < 0 {
 		return
+	}
+	if bytes.HasSuffix(tag, []byte(" ROLE")) { // CREATE, ALTER, DROP, also of users and groups, GRANT, REVOKE
+		s.makeSeldom().roles = true
 	}
 	c := s.lease.Conn
 	switch t := string(tag); {
@@ -75,6 +78,10 @@ func (s *Session) OnReady(dst []byte, status byte) ([]byte, bool) {
 	s.endQuery(status, !s.lease.Conn.Replies.Idle())
 	if status == 'I' {
 		s.transactions++
+	}
+	if status == 'I' && s.seldom != nil && s.seldom.roles {
+		s.seldom.roles = false
+		s.srv.lookups.rolesChanged()
 	}
 	if status == 'I' && s.seldom != nil && s.seldom.atBoundary != nil {
 		s.seldom.atBoundary()

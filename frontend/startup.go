@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pooler/config"
+	"pooler/internal/auth"
 	"pooler/internal/sessionstate"
 	"pooler/internal/wire"
 )
@@ -39,6 +40,9 @@ type startup struct {
 	purity         config.Purity          // PurityInherit: not chosen
 	minor          uint16                 // of the protocol version asked for
 	unknownOptions []string               // _pq_. options, all of which are unknown
+
+	method  loginMethod     // by which the client has proven who it is
+	learned auth.Credential // what its proof has taught
 }
 
 // cancelKey is a CancelRequest.
@@ -68,8 +72,11 @@ func cutStartup(b []byte) (code uint32, body, rest []byte, err error) {
 
 // parseCancel reads the body of a CancelRequest.
 func parseCancel(body []byte) (cancelKey, error) {
-	if len(body) < 4+secretSize {
+	switch {
+	case len(body) < 4:
 		return cancelKey{}, protocolViolation("invalid length of cancel request packet")
+	case len(body) == 4 || len(body) > 4+largestSecret:
+		return cancelKey{}, protocolViolation("invalid length of cancel key in cancel request packet")
 	}
 	return cancelKey{binary.BigEndian.Uint32(body), body[4:]}, nil
 }
@@ -80,7 +87,7 @@ func parseStartup(version uint32, body []byte) (*startup, error) {
 	if major != 3 {
 		return nil, &Refusal{
 			Code:    codeFeatureNotSupported,
-			Message: fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.0", major, minor),
+			Message: fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.%d", major, minor, newestMinor),
 		}
 	}
 	st := &startup{minor: minor}
@@ -313,14 +320,27 @@ func truncate(name string) string {
 	return name[:min(len(name), nameLimit)]
 }
 
-// appendNegotiation appends the NegotiateProtocolVersion that a client gets which asked for more than 3.0.
+// newestMinor is the newest minor version of protocol 3 that is spoken here. PostgreSQL 18 takes 3.1, which nobody uses,
+// without a word, too (ProcessStartupPacket in its backend_startup.c).
+const newestMinor = 2
+
+// appendNegotiation appends the NegotiateProtocolVersion that a client gets which asked for more than there is.
 func (st *startup) appendNegotiation(dst []byte) []byte {
-	if st.minor == 0 && len(st.unknownOptions) == 0 {
+	if st.minor <= newestMinor && len(st.unknownOptions) == 0 {
 		return dst
 	}
-	out, err := (&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: pgproto3.ProtocolVersion30, UnrecognizedOptions: st.unknownOptions}).Encode(dst)
+	spoken := 3<<16 | uint32(min(st.minor, newestMinor))
+	out, err := (&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: spoken, UnrecognizedOptions: st.unknownOptions}).Encode(dst)
 	if err != nil {
 		return dst
 	}
 	return out
+}
+
+// keySize is the size of the secret in the client's cancel key, in bytes.
+func (st *startup) keySize() uint8 {
+	if st.minor >= 2 {
+		return longSecret
+	}
+	return shortSecret
 }

@@ -1,6 +1,9 @@
 package frontend
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // counters count what has happened since the start.
 type counters struct {
@@ -9,6 +12,7 @@ type counters struct {
 	logins, loginsRefused, loginTimeouts atomic.Uint64
 	refused                              atomic.Uint64
 	cancels, cancelsUnknown              atomic.Uint64
+	cancelsIgnored                       atomic.Uint64
 	carries, prepares                    atomic.Uint64
 	audits, hidden, leaks, pins          atomic.Uint64
 	hookFailures                         atomic.Uint64
@@ -20,10 +24,10 @@ type counters struct {
 }
 
 // refusedBy counts refused clients by the limit that was reached.
-type refusedBy [quotaKinds]atomic.Uint64
+type refusedBy [quotaLogins + 1]atomic.Uint64
 
 func (r *refusedBy) add(limit string) {
-	for k := range quotaKinds {
+	for k := range quotaLogins + 1 {
 		if k.String() == limit {
 			r[k].Add(1)
 		}
@@ -35,7 +39,7 @@ type Stat struct {
 	Clients         int64             // connected, logged in or not
 	Sessions        map[string]int64  // logged in, by phase
 	Accepted        uint64            // connections
-	TurnedAway      uint64            // of those, closed at once: far beyond max_client_conn
+	TurnedAway      uint64            // of those, closed before they had logged in: far beyond max_client_conn
 	Malformed       uint64            // of those, that did not speak the protocol
 	Logins          uint64            // completed
 	LoginsRefused   uint64            // wrong password, no such database, no room
@@ -45,6 +49,7 @@ type Stat struct {
 	RequestsRefused uint64             // no server session to be had in time, or cancelled in the queue
 	Cancels         uint64             // cancel requests with a right key
 	CancelsUnknown  uint64             // with a wrong one
+	CancelsIgnored  uint64             // not looked at, since too many from there had a wrong one
 	Carries         uint64             // times that settings were put in force on another server session
 	Prepares        uint64             // statements prepared again on another server session
 	Audits          uint64             // times that PostgreSQL was asked what a session holds
@@ -56,6 +61,7 @@ type Stat struct {
 	Pinned          map[string]int64   // sessions that are pinned now, by reason
 	PinnedSeconds   map[string]float64 // for which sessions have been pinned, by reason, those that are now included
 	Ends            map[string]uint64  // sessions ended, by reason
+	CertificateEnds time.Time          // when the certificate expires that clients are shown; zero: there is none
 	Lost            map[string]uint64  // clients gone without a goodbye, by how that was noticed
 }
 
@@ -73,12 +79,16 @@ func (srv *Server) Stat() Stat {
 		Lost:         c.lost.stat(), LoginsBy: c.loginsBy.stat(),
 	}
 	st.Pinned, st.PinnedSeconds = srv.pinned.stat()
+	if cert := srv.Certificate(); cert != nil {
+		st.CertificateEnds = cert.NotAfter
+	}
+	st.CancelsIgnored = c.cancelsIgnored.Load()
 	st.QueryTimeouts = c.queryTimeouts.Load()
 	for p := range PhaseClosed {
 		st.Sessions[p.String()] = srv.gauges[p].Load()
 	}
 	st.RefusedByLimit = map[string]uint64{}
-	for k := range quotaKinds {
+	for k := range quotaLogins + 1 {
 		st.RefusedByLimit[k.String()] = c.refusedBy[k].Load()
 	}
 	for r := range endReasons {

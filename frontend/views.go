@@ -20,6 +20,7 @@ type ClientInfo struct {
 	Boundary    config.Boundary
 	Purity      config.Purity
 	Remote      netip.AddrPort // invalid: a Unix socket
+	TLS         string         // version and suite, as tlsconn.Layer has them; "": it comes in the clear
 	Local       netip.AddrPort // the pooler's end; invalid as above
 	PeerPID     int            // of a client on a Unix socket; 0: not known
 	State       string         // idle, active, idle_in_transaction, …: see activity

@@ -66,6 +66,8 @@ func fault(err error) string {
 		return "connection_refused"
 	case cutOff(err):
 		return "cut_off"
+	case errors.Is(err, backend.ErrTLS):
+		return "tls"
 	}
 	return "unreachable"
 }

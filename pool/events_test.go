@@ -68,6 +68,7 @@ func TestFaults(t *testing.T) {
 		"timeout":            os.ErrDeadlineExceeded,
 		"connection_refused": syscall.ECONNREFUSED,
 		"cut_off":            syscall.ECONNRESET,
+		"tls":                backend.ErrTLS,
 		"unreachable":        syscall.ENETUNREACH,
 	} {
 		if got := fault(fmt.Errorf("log in: %w", err)); got != want {

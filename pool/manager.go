@@ -26,6 +26,8 @@ type Manager struct {
 
 	shrinking atomic.Bool // limits that span pools may have become narrower than what there is
 
+	forgotten func(config.Pool) // called for a pool that is forgotten; set before the first is made
+
 	mu     sync.Mutex // guards all below; taken before a Pool's
 	pools  map[Key]*Pool
 	closed bool
@@ -65,6 +67,10 @@ func (h *house) open(dial DialFunc, loops []*loop.Loop) {
 
 // SetJournal has j keep what happens to server sessions. It must be called before Join.
 func (m *Manager) SetJournal(j *journal.Journal) { m.journal = j }
+
+// OnForgotten has f called for each pool that is forgotten since nobody uses it. f must not block, nor call the Manager. It
+// must be set before Join.
+func (m *Manager) OnForgotten(f func(config.Pool)) { m.forgotten = f }
 
 // logins is the gate for logins to cfg's PostgreSQL.
 func (h *house) logins(cfg config.Pool) *gate.Gate {
@@ -197,6 +203,9 @@ func (m *Manager) dropUnused() {
 	for key, p := range m.pools {
 		if p.unused() {
 			delete(m.pools, key)
+			if m.forgotten != nil { // with the lock: who joins the pool that takes its place must find nothing old, nor lose what is new
+				m.forgotten(p.Config())
+			}
 		}
 	}
 }

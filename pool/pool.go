@@ -318,6 +318,14 @@ func (p *Pool) Renew() {
 	p.retireIdle(p.surplusLocked)
 }
 
+// TryAgain ends a pause between logins to PostgreSQL: there is something new to log in with.
+func (p *Pool) TryAgain() {
+	p.mu.Lock()
+	p.retryAt, p.failure = 0, nil
+	p.growLocked()
+	p.mu.Unlock()
+}
+
 // renewLocked begins another generation of conns. Logins that are under way are given up: they may go where nobody is
 // any more, and would be waited for until they fail.
 func (p *Pool) renewLocked() {

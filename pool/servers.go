@@ -20,6 +20,7 @@ type ServerInfo struct {
 	ServerUser     string         // as whom it is logged in
 	DBName         string         // PostgreSQL's name of its database
 	Addr           backend.Address
+	TLS            string         // version and suite that protect its connection; "": none do
 	Local, Remote  netip.AddrPort // of its TCP connection; not valid on a Unix socket, and while it is being opened
 	Created        time.Time      // of one that is being opened: when it was wanted, exact to a tick of 100 ms
 	State          ServerState
@@ -72,7 +73,7 @@ func (p *Pool) infoLocked(l *Lease) ServerInfo {
 	c := l.Conn
 	s := ServerInfo{
 		ID: c.ID, PID: c.PID, Database: p.Key.Database, User: p.Key.User, ServerUser: c.Login, DBName: c.DBName,
-		Addr: c.Addr, Local: c.Local, Remote: c.Remote, Created: c.Created,
+		Addr: c.Addr, TLS: c.TLS(), Local: c.Local, Remote: c.Remote, Created: c.Created,
 		State: l.state, InState: p.clock.now() - l.since, Uses: l.uses,
 		CloseNeeded: l.state == ServerClosing || p.condemnedLocked(l) != backend.NotRetired,
 	}

@@ -49,6 +49,7 @@ func newControl(doc *config.Document, path string, level *slog.LevelVar, log *sl
 		apply: func(*config.Config) error { return nil },
 	}
 	c.cfg.Store(cfg)
+	warn(log, cfg.Warnings(path))
 	return c, nil
 }
 
@@ -94,6 +95,7 @@ func (c *control) reloadLocked(ctx context.Context, by string) (done console.Cha
 		return done, err
 	}
 	c.saved = cfg
+	warn(c.log, cfg.Warnings(c.path))
 	for _, change := range done.Made {
 		if slices.ContainsFunc(unsaved, func(u config.Change) bool { return u.Key == change.Key }) {
 			done.Dropped = append(done.Dropped, change.Key)

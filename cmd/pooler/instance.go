@@ -16,6 +16,7 @@ import (
 	"pooler/backend"
 	"pooler/config"
 	"pooler/frontend"
+	"pooler/internal/auth"
 	"pooler/internal/console"
 	"pooler/internal/journal"
 	"pooler/internal/loop"
@@ -29,6 +30,7 @@ import (
 type instance struct {
 	log   *slog.Logger
 	loops []*loop.Loop
+	dial  *backend.Dialer
 	pools *pool.Manager
 	front *frontend.Server
 	seen  *monitor.Monitor // nil with monitor = false
@@ -58,10 +60,18 @@ func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
 		}
 		in.loops = append(in.loops, l)
 	}
-	in.pools = pool.NewManager(backend.Dial, in.loops, log)
+	keyring := auth.NewKeyring()
+	in.dial = backend.NewDialer(keyring)
+	loaded, err := in.dial.Load(cfg)
+	if err != nil {
+		return nil, err
+	}
+	in.useForServers(loaded)
+	in.pools = pool.NewManager(in.dial.Dial, in.loops, log)
 	if in.front, err = frontend.New(cfg, in.pools, in.loops, log); err != nil {
 		return nil, err
 	}
+	in.front.SetKeyring(keyring)
 	kept := journal.New()
 	in.pools.SetJournal(kept)
 	in.front.SetJournal(kept)
@@ -81,7 +91,7 @@ func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
 	}
 	admin := console.New(versionText(), console.Views(shown), console.NewActions(in.pools, in.front, ctl), log)
 	in.front.SetConsole(admin)
-	ctl.run(in.front.Configure)
+	ctl.run(in.configure)
 	if cfg.HTTPListen != "" {
 		if err = in.serveHTTP(cfg.HTTPListen, admin, shown); err != nil {
 			return nil, err
@@ -90,11 +100,32 @@ func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
 	if err = in.front.Listen(); err != nil {
 		return nil, err
 	}
+	if err = in.dropPrivileges(cfg, ctl.path); err != nil { // the history file is the account's
+		return nil, err
+	}
 	if in.seen != nil {
 		in.seen.Start()
 	}
 	in.trimming.Go(in.trim)
 	return in, nil
+}
+
+// configure puts cfg in force, or changes nothing.
+func (in *instance) configure(cfg *config.Config) error {
+	loaded, err := in.dial.Load(cfg)
+	if err != nil {
+		return err
+	}
+	if err := in.front.Configure(cfg); err != nil {
+		return err
+	}
+	in.useForServers(loaded)
+	return nil
+}
+
+func (in *instance) useForServers(loaded *backend.Loaded) {
+	in.dial.Use(loaded)
+	warn(in.log, loaded.Warnings)
 }
 
 // serveHTTP serves metrics, health and the dashboard.
@@ -108,7 +139,11 @@ func (in *instance) serveHTTP(addr string, admin *console.Console, shown console
 	if err != nil {
 		return err
 	}
-	in.web, err = web.Listen(web.Options{Addr: addr, Registry: registry, Ready: in.front.Accepting, Log: in.log, Dashboard: dashboard})
+	options := web.Options{Addr: addr, Registry: registry, Ready: in.front.Accepting, Log: in.log, Dashboard: dashboard}
+	if in.front.Config().HTTPTLS {
+		options.KeyPair = in.front.KeyPair
+	}
+	in.web, err = web.Listen(options)
 	return err
 }
 

@@ -22,6 +22,7 @@ func serve(args []string) error {
 	if err := flags(set, args); err != nil {
 		return err
 	}
+	unhardened := harden() // before any secret is read
 	doc, err := config.ReadDocument(*path)
 	if err != nil {
 		return err
@@ -34,6 +35,10 @@ func serve(args []string) error {
 	}
 	level := &slog.LevelVar{}
 	log := newLogger(out, cfg.LogFormat, level)
+	if unhardened != nil {
+		log.Warn("the process is not protected as it should be", "error", unhardened)
+	}
+	warnRoot(cfg, log)
 	ctl, err := newControl(doc, *path, level, log)
 	if err != nil {
 		return err

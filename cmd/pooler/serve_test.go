@@ -197,18 +197,27 @@ func TestCheckSaysWhereAFaultIs(t *testing.T) {
 		{"a mistyped key", "auth_type = \"trust\"\nmax_client_con = 5\n[databases.\"*\"]\n", `pooler.toml:2: max_client_con: unknown key "max_client_con"; did you mean "max_client_conn"?`},
 		{"an impossible value", "auth_type = \"trust\"\ndefault_pool_size = 0\n[databases.\"*\"]\n", "pooler.toml:2: default_pool_size: must be at least 1, got 0"},
 		{"a missing auth_file", "[databases.\"*\"]\n", "auth_file: "},
+		{"a password that everybody may read", "auth_type = \"trust\"\n[databases.a]\nuser = \"u\"\npassword = \"hunter2\"\n", "pooler.toml: it holds passwords, and everybody may read it"},
+		{"an account that there is not", "auth_type = \"trust\"\nuser = \"no-such-user\"\n[databases.\"*\"]\n", "unknown user no-such-user"},
+		{"a missing CA", "auth_type = \"trust\"\nserver_tls_ca_file = \"none\"\nserver_tls_sslmode = \"verify-full\"\n[databases.\"*\"]\n", "no such file"},
+		{"a missing certificate", "auth_type = \"trust\"\nclient_tls_cert_file = \"none\"\nclient_tls_key_file = \"none\"\nhttp_tls = true\n[databases.\"*\"]\n", "no such file"},
+		{"a missing HBA file", "auth_type = \"hba\"\nauth_hba_file = \"none\"\n[databases.\"*\"]\n", "no such file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(dir, "pooler.toml")
-			if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {
+			if err := os.WriteFile(path, []byte(tc.text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			out, err := exec.Command(bin, "check", "--config", path).CombinedOutput()
 			if !strings.Contains(string(out), tc.want) {
 				t.Errorf("it says %q, want %q", out, tc.want)
 			}
-			if failed := err != nil; failed == strings.Contains(tc.want, "is right") {
+			right := strings.Contains(tc.want, "is right") || strings.Contains(tc.want, "everybody may read it")
+			if failed := err != nil; failed == right {
 				t.Errorf("exit: %v", err)
+			}
+			if strings.Contains(string(out), "hunter2") {
+				t.Errorf("it shows a password: %q", out)
 			}
 		})
 	}

@@ -337,8 +337,9 @@ func TestLiveSuspend(t *testing.T) {
 	l.logged("SUSPEND", "done")
 }
 
-// TestLiveRights has somebody who may look try every change: none may come to anything.
-func TestLiveRights(t *testing.T) {
+// Somebody who may look tries every change, none of which may come to anything. PgBouncer carried out one of
+// them, KILL_CLIENT.
+func TestCVE_2026_6667_WhoMayLookChangesNothing(t *testing.T) {
 	t.Parallel()
 	l := startLive(t)
 	var did deeds

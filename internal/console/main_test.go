@@ -197,7 +197,7 @@ func (b *bench) serve(ctx context.Context, c *Console, conn net.Conn) {
 	c.Serve(ctx, &frontend.Admin{
 		Conn: conn, User: startup.Parameters["user"], Database: startup.Parameters["database"],
 		Application: startup.Parameters["application_name"], Remote: netip.MustParseAddrPort("192.0.2.1:999"),
-		Right: b.getRight, ID: 42, Secret: [4]byte{1, 2, 3, 4}, Interrupt: b.interrupt,
+		Right: b.getRight, ID: 42, Secret: []byte{1, 2, 3, 4}, Interrupt: b.interrupt,
 	})
 }
 

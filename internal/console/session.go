@@ -88,7 +88,7 @@ func (s *session) greet() {
 			s.report(info.name)
 		}
 	}
-	s.put(&pgproto3.BackendKeyData{ProcessID: uint32(s.admin.ID), SecretKey: s.admin.Secret[:]})
+	s.put(&pgproto3.BackendKeyData{ProcessID: uint32(s.admin.ID), SecretKey: s.admin.Secret})
 	s.ready()
 }
 

@@ -16,14 +16,14 @@ func TestClients(t *testing.T) {
 	}
 	wantRow(t, the(t, rows, "ptr", "c7"), "type", "C", "user", "alice", "database", "app", "replication", "none", "state", "active",
 		"addr", "192.0.2.1", "port", 40001, "local_addr", "192.0.2.100", "local_port", 6432, "connect_time", "2026-11-21 11:00:00 UTC",
-		"request_time", "2026-11-21 11:59:58 UTC", "wait", 0, "wait_us", 0, "close_needed", 0, "link", "s21", "remote_pid", 0, "tls", "",
+		"request_time", "2026-11-21 11:59:58 UTC", "wait", 0, "wait_us", 0, "close_needed", 0, "link", "s21", "remote_pid", 0, "tls", "TLSv1.3/TLS_AES_128_GCM_SHA256",
 		"application_name", "shop", "prepared_statements", 5, "id", 7, "class", "web", "pool_boundary", "statement", "pool_purity", "self",
 		"activity", "active", "activity_seconds", 2, "transaction_seconds", 3, "held_seconds", 4, "running_seconds", 2, "server_pid", 4711,
 		"pinned", nil, "transactions", 12, "settings", 3, "statement", "update t set x = $1")
 	wantRow(t, the(t, rows, "ptr", "c3"), "state", "waiting", "wait", 1, "wait_us", 500000, "link", "", "transaction_seconds", nil, "held_seconds", nil,
 		"server_pid", nil, "statement", nil, "pool_purity", nil)
 	wantRow(t, the(t, rows, "ptr", "c4"), "state", "active", "activity", "idle_keeping_session", "pinned", "listen")
-	wantRow(t, the(t, rows, "ptr", "c5"), "addr", "unix", "port", 6432, "local_addr", "unix", "remote_pid", 999)
+	wantRow(t, the(t, rows, "ptr", "c5"), "addr", "unix", "tls", "", "port", 6432, "local_addr", "unix", "remote_pid", 999)
 	wantRow(t, the(t, rows, "ptr", "c6"), "state", "idle")
 	wantRow(t, the(t, rows, "ptr", "c9"), "state", "active", "database", "pooler", "user", "root", "pool_boundary", nil)
 }
@@ -32,9 +32,9 @@ func TestServers(t *testing.T) {
 	rows := shown(t, fakeSnapshots(), "servers")
 	wantRow(t, the(t, rows, "ptr", "s21"), "type", "S", "user", "alice", "database", "app", "state", "active", "addr", "198.51.100.5", "port", 5433,
 		"local_addr", "198.51.100.1", "local_port", 50000, "link", "c7", "remote_pid", 4711, "application_name", "shop", "prepared_statements", 6,
-		"id", 21, "class", "web", "pool_user", "alice", "server_database", "app_live", "activity", "active", "activity_seconds", 1, "age_seconds", 60,
+		"id", 21, "tls", "TLSv1.2/ECDHE-RSA-AES128-GCM-SHA256", "class", "web", "pool_user", "alice", "server_database", "app_live", "activity", "active", "activity_seconds", 1, "age_seconds", 60,
 		"uses", 4, "client_id", 7, "client_user", "alice", "client_addr", "192.0.2.1", "statement", "update t set x = $1")
-	wantRow(t, the(t, rows, "ptr", "s22"), "state", "being_canceled", "pinned", "listen", "prepared_statements", nil, "activity", "idle_keeping_session")
+	wantRow(t, the(t, rows, "ptr", "s22"), "tls", "", "state", "being_canceled", "pinned", "listen", "prepared_statements", nil, "activity", "idle_keeping_session")
 	wantRow(t, the(t, rows, "ptr", "s23"), "user", "worker", "pool_user", "bob", "addr", "unix", "port", 5439)
 	wantRow(t, the(t, rows, "ptr", "s24"), "state", "idle", "link", "", "application_name", "", "close_needed", 1, "client_id", nil,
 		"remote_pid", -1<<31, "request_time", "2026-11-21 11:59:55 UTC")

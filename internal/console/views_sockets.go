@@ -27,7 +27,8 @@ type socket struct {
 	ptr, link                   string
 	pid                         int
 	application                 string
-	prepared                    any // how many statements; nil: not known
+	tls                         string // "": none
+	prepared                    any    // how many statements; nil: not known
 	id                          uint64
 
 	now    time.Time
@@ -81,7 +82,7 @@ func socketAttrs() []attr[*socket] {
 		{"ptr", Text, func(s *socket) any { return s.ptr }},
 		{"link", Text, func(s *socket) any { return s.link }},
 		{"remote_pid", Int4, func(s *socket) any { return s.pid }},
-		{"tls", Text, func(*socket) any { return "" }},
+		{"tls", Text, func(s *socket) any { return s.tls }},
 		{"application_name", Text, func(s *socket) any { return s.application }},
 		{"prepared_statements", Int4, func(s *socket) any { return s.prepared }},
 		{"id", Int8, func(s *socket) any { return s.id }}, // Int4 with PgBouncer, which a busy month goes beyond
@@ -208,7 +209,7 @@ func clientSocket(c *frontend.ClientInfo, now time.Time, port int) socket {
 		kind: "C", user: c.User, database: c.Database, state: clientState(c),
 		remote: c.Remote, local: c.Local, unixPort: port, connected: c.Connected, requested: c.Since,
 		wait: ago(now, c.Waiting), closeNeeded: c.Leaving, ptr: clientPtr(c.ID), pid: c.PeerPID,
-		application: c.Application, prepared: c.Prepared, id: uint64(c.ID), now: now, client: c,
+		application: c.Application, tls: c.TLS, prepared: c.Prepared, id: uint64(c.ID), now: now, client: c,
 	}
 	if c.Server != 0 {
 		s.link = serverPtr(c.Server)
@@ -258,7 +259,7 @@ func serverSocket(sv *pool.ServerInfo, holder *frontend.ClientInfo, now time.Tim
 	s := &socket{
 		kind: "S", user: sv.ServerUser, database: sv.Database, state: serverState(sv, holder),
 		remote: sv.Remote, local: sv.Local, unixPort: portOf(sv.Addr), connected: sv.Created, requested: now.Add(-sv.InState),
-		closeNeeded: sv.CloseNeeded, pid: int(int32(sv.PID)), // which PostgreSQL's is; another pooler's may be any number
+		tls: sv.TLS, closeNeeded: sv.CloseNeeded, pid: int(int32(sv.PID)), // which PostgreSQL's is; another pooler's may be any number
 
 		id: uint64(sv.ID), now: now, client: holder, server: sv,
 	}

@@ -54,7 +54,7 @@ func testClients(func(frontend.Glance) bool) []frontend.ClientInfo {
 	return []frontend.ClientInfo{
 		{
 			ID: 7, User: "alice", Database: "app", Class: "web", Application: "shop", Boundary: config.BoundaryStatement, Purity: config.PuritySelf,
-			Remote: tcp(1, 40001), Local: local, State: "active", Since: before(2 * time.Second), Connected: before(time.Hour),
+			Remote: tcp(1, 40001), TLS: "TLSv1.3/TLS_AES_128_GCM_SHA256", Local: local, State: "active", Since: before(2 * time.Second), Connected: before(time.Hour),
 			Transaction: before(3 * time.Second), Server: 21, ServerPID: 4711, Held: before(4 * time.Second), Running: before(2 * time.Second),
 			Statement: "update t set x = $1", Prepared: 5, Transactions: 12, SettingsHeld: 3,
 		},
@@ -84,7 +84,7 @@ func testServers() []pool.ServerInfo {
 	at := netip.MustParseAddrPort("198.51.100.5:5433")
 	return []pool.ServerInfo{
 		{
-			ID: 21, PID: 4711, Database: "app", User: "alice", ServerUser: "alice", DBName: "app_live", Addr: backend.Address{Network: "tcp", Addr: "db.example:5433"},
+			ID: 21, PID: 4711, TLS: "TLSv1.2/ECDHE-RSA-AES128-GCM-SHA256", Database: "app", User: "alice", ServerUser: "alice", DBName: "app_live", Addr: backend.Address{Network: "tcp", Addr: "db.example:5433"},
 			Local: netip.MustParseAddrPort("198.51.100.1:50000"), Remote: at, Created: before(time.Minute), State: pool.ServerActive, InState: time.Second, Uses: 4, Class: "web",
 		},
 		{

@@ -13,7 +13,7 @@ type Fate uint8
 // The fates.
 const (
 	FateClosed      Fate = iota // the peer has closed it
-	FateReset                   // the peer has broken it off, or knows nothing of it any more
+	FateReset                   // the peer has broken it off, also by an alert of TLS, or knows nothing of it any more
 	FateKeepalive               // probes of a silent connection were not answered
 	FateUserTimeout             // what was sent was not acknowledged
 	FateUnreachable             // the network says that there is no way to the peer
@@ -41,7 +41,7 @@ func Fates() []Fate {
 // Ending is what is known of how a connection came to its end.
 type Ending struct {
 	Fate   Fate
-	Err    error         // the kernel's word, nil if there is none
+	Err    error         // the kernel's word or TLS's, nil if there is none
 	Silent time.Duration // since the peer's last byte; negative: not known (a Unix socket)
 }
 
@@ -65,6 +65,12 @@ func (s *Stream) Ending() Ending {
 		}
 	}
 	e.Fate = fateOf(errno, info)
+	if fault := s.fault(); fault != nil {
+		e.Err, e.Fate = fault, FateOther
+		if fault.Remote {
+			e.Fate = FateReset
+		}
+	}
 	return e
 }
 

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"pooler/internal/tlsconn"
 )
 
 // DupFd returns another descriptor of c's socket, non-blocking and the caller's to close.
@@ -31,20 +33,47 @@ func DupFd(c any) (int, error) {
 	return fd, nil
 }
 
-// TakeFd takes the descriptor of c out of Go's own poller, so that a loop can have it, and closes c. The caller owns
-// the descriptor, which is non-blocking.
-func TakeFd(c net.Conn) (int, error) {
-	defer func() { _ = c.Close() }()
-	return DupFd(c)
+// Socket is a connection between two owners.
+type Socket struct {
+	FD    int            // connected and non-blocking; -1: there is none
+	Layer *tlsconn.Layer // nil: no TLS
+	Rest  []byte         // ciphertext that was read and not decrypted
 }
 
-// GiveFd is the way back: it makes a net.Conn of fd, which it takes over.
-func GiveFd(fd int) (net.Conn, error) {
-	f := os.NewFile(uintptr(fd), "socket")
+// Close closes it at once, without a word to the peer.
+func (s Socket) Close() {
+	if s.FD >= 0 {
+		_ = unix.Close(s.FD)
+	}
+}
+
+// TakeFd takes c out of Go's own poller, so that a loop can have it, and closes c. The caller owns the descriptor. TLS
+// comes along if c is a *tlsconn.Conn from which all that was decrypted has been read.
+func TakeFd(c net.Conn) (Socket, error) {
+	var s Socket
+	if t, ok := c.(*tlsconn.Conn); ok {
+		var err error
+		if c, s.Layer, s.Rest, err = t.Take(); err != nil {
+			_ = c.Close()
+			return Socket{FD: -1}, err
+		}
+	}
+	defer func() { _ = c.Close() }()
+	var err error
+	s.FD, err = DupFd(c)
+	return s, err
+}
+
+// GiveFd is the way back: it makes a net.Conn of s, which it takes over, a *tlsconn.Conn if there is TLS.
+func GiveFd(s Socket) (net.Conn, error) {
+	f := os.NewFile(uintptr(s.FD), "socket")
 	defer func() { _ = f.Close() }() // FileConn has its own
 	nc, err := net.FileConn(f)
 	if err != nil {
 		return nil, fmt.Errorf("hand over descriptor: %w", err)
+	}
+	if s.Layer != nil {
+		return tlsconn.NewConn(nc, s.Layer, s.Rest), nil
 	}
 	return nc, nil
 }

@@ -25,7 +25,7 @@ const acceptsPerTurn = 4
 // The loop's thread must call it.
 func (l *Loop) Listen(fd int, accept func(fd int, remote netip.AddrPort), fault func(error)) (*Listener, error) {
 	ln := &Listener{accept: accept, fault: fault}
-	s, err := l.Attach(fd, ln)
+	s, err := l.Attach(Socket{FD: fd}, ln)
 	if err != nil {
 		return nil, err
 	}

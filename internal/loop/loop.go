@@ -33,6 +33,9 @@ type Loop struct {
 	now     time.Duration // see Now; 0: not read yet
 	spare   [][]byte      // buffers for queued output, at most maxSpare kept
 	small   [][]byte      // buffers for requests that wait, at most maxSmall kept
+	records [][]byte      // buffers for incomplete records, at most maxSpare kept
+	sealed  []byte        // see cipher
+	nudged  []*Stream     // have something to read that epoll does not know of; nil in place of one that has left
 	unacked []unacked     // streams with output that their peers have not acknowledged
 	look    *time.Timer
 	looking bool // look is running
@@ -153,6 +156,9 @@ func (l *Loop) run() {
 		if patient {
 			l.serve()
 		}
+		if len(l.nudged) > 0 {
+			l.prod()
+		}
 	}
 	l.closeAll()
 }
@@ -163,7 +169,7 @@ func (l *Loop) wait() int {
 	if n := pollNow(l.epoll, l.events); n > 0 {
 		return n
 	}
-	if len(l.later) > 0 {
+	if len(l.later) > 0 || len(l.nudged) > 0 {
 		return 0
 	}
 	n, err := unix.EpollWait(l.epoll, l.events, -1)

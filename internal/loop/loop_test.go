@@ -46,11 +46,11 @@ func pipe(t *testing.T) (net.Conn, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := loop.TakeFd(far)
+	socket, err := loop.TakeFd(far)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return near, fd
+	return near, socket.FD
 }
 
 // echo writes back what it reads, and stops reading while its peer does not.
@@ -96,7 +96,7 @@ func attach(t *testing.T, l *loop.Loop, fd int, e *echo) {
 	e.ended = make(chan string, 1)
 	done := make(chan error, 1)
 	l.Post(func() {
-		s, err := l.Attach(fd, e)
+		s, err := l.Attach(loop.Socket{FD: fd}, e)
 		e.s = s
 		done <- err
 	})
@@ -229,7 +229,7 @@ func TestAListenerAcceptsOnTheLoop(t *testing.T) {
 	l.Post(func() {
 		ln, err := l.Listen(fd, func(fd int, remote netip.AddrPort) {
 			e := &echo{ended: make(chan string, 1)}
-			e.s, _ = l.Attach(fd, e)
+			e.s, _ = l.Attach(loop.Socket{FD: fd}, e)
 			e.s.Write([]byte(remote.Addr().String()))
 		}, func(err error) { t.Error(err) })
 		if err != nil {

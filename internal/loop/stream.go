@@ -33,6 +33,7 @@ type Stream struct {
 	loop      *Loop
 	handler   Handler
 	backlog   *backlog // nil: the kernel has taken all
+	veil      *veil    // nil: no TLS
 	fd        int32
 	watched   int32 // place in the loop's list of those with unacknowledged output, from 1; 0: not in it
 	interest  uint32
@@ -44,11 +45,15 @@ type Stream struct {
 	broken    bool   // a write failed; further output is dropped, the hang-up event follows
 }
 
-// Attach puts fd, a connected non-blocking socket, under the loop's care. The loop's thread must call it.
-func (l *Loop) Attach(fd int, h Handler) (*Stream, error) {
-	s := &Stream{loop: l, handler: h, fd: int32(fd), interest: unix.EPOLLIN | unix.EPOLLRDHUP}
+// Attach puts a connection under the loop's care. What it has read already is read again: OnReadable follows. The loop's
+// thread must call it.
+func (l *Loop) Attach(c Socket, h Handler) (*Stream, error) {
+	s := &Stream{loop: l, handler: h, fd: int32(c.FD), interest: unix.EPOLLIN | unix.EPOLLRDHUP}
 	if err := s.register(); err != nil {
 		return nil, err
+	}
+	if c.Layer != nil {
+		s.StartTLS(c.Layer, c.Rest)
 	}
 	return s, nil
 }
@@ -74,6 +79,7 @@ func (l *Loop) hold(s *Stream) {
 // Detach takes the stream off its loop, so that Join can put it on another. Nothing may be queued.
 func (s *Stream) Detach() {
 	s.settled()
+	s.unnudge()
 	_ = unix.EpollCtl(s.epoll(), unix.EPOLL_CTL_DEL, int(s.fd), nil)
 	s.loop.streams[s.fd] = nil
 	s.loop = nil
@@ -82,7 +88,11 @@ func (s *Stream) Detach() {
 // Join puts a detached stream on l. The thread of l must call it.
 func (s *Stream) Join(l *Loop) error {
 	s.loop = l
-	return s.register()
+	if err := s.register(); err != nil {
+		return err
+	}
+	s.nudge()
+	return nil
 }
 
 // Loop is the loop that owns the stream, nil once it is closed.
@@ -92,7 +102,16 @@ func (s *Stream) Loop() *Loop { return s.loop }
 func (s *Stream) Fd() int { return int(s.fd) }
 
 // Read reads what is there into p. It returns ErrWouldBlock when that is nothing, io.EOF at the end.
+// Under TLS all that was decrypted is handed out at once if p has room for tlsconn.MaxRecord bytes; if it has not, or when
+// an end follows the text, OnReadable is called again. A peer that breaks TLS is an error like a broken connection.
 func (s *Stream) Read(p []byte) (int, error) {
+	if s.veil != nil {
+		return s.readVeiled(p)
+	}
+	return s.readSocket(p)
+}
+
+func (s *Stream) readSocket(p []byte) (int, error) {
 	for {
 		n, e := readNow(int(s.fd), p)
 		switch {
@@ -112,6 +131,18 @@ func (s *Stream) Read(p []byte) (int, error) {
 // Write writes p, or queues what the kernel does not take now. The caller keeps p.
 func (s *Stream) Write(p []byte) {
 	if len(p) == 0 || s.broken || s.loop == nil {
+		return
+	}
+	if s.veil != nil {
+		s.writeVeiled(p)
+		return
+	}
+	s.push(p)
+}
+
+// push gives p to the kernel, or queues what it does not take.
+func (s *Stream) push(p []byte) {
+	if len(p) == 0 {
 		return
 	}
 	if s.watched == 0 {
@@ -185,12 +216,18 @@ func (s *Stream) Resume() {
 	}
 	s.paused, s.deaf = false, false
 	s.watch(s.interest | unix.EPOLLIN | unix.EPOLLRDHUP)
+	s.nudge()
 }
 
 // Close closes the socket at once; what is queued is dropped. It may be called twice.
 func (s *Stream) Close() {
 	if s.loop == nil {
 		return
+	}
+	if s.veil != nil {
+		s.sayClose()
+		s.unnudge()
+		s.keepRest(nil)
 	}
 	s.settled()
 	s.loop.streams[s.fd] = nil
@@ -244,15 +281,19 @@ func (s *Stream) flush() {
 	}
 }
 
-// Release lets go of the socket without closing it and returns its descriptor; what is queued is dropped. It returns
-// -1 if the stream is closed.
-func (s *Stream) Release() int {
+// Release lets go of the socket without closing it; what is queued, and what was decrypted and not read, is dropped. Its
+// descriptor is -1 if the stream is closed.
+func (s *Stream) Release() Socket {
 	if s.loop == nil {
-		return -1
+		return Socket{FD: -1}
 	}
 	s.dropBacklog()
 	s.Detach()
-	return int(s.fd)
+	c := Socket{FD: int(s.fd)}
+	if v := s.veil; v != nil {
+		c.Layer, c.Rest = v.layer, v.rest
+	}
+	return c
 }
 
 // SetHandler hands the stream to another handler of the same loop.

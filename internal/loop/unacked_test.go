@@ -53,7 +53,7 @@ func feed(t *testing.T, quiet bool) (net.Conn, *feeder, *loop.Loop) {
 	attached := make(chan error)
 	l.Post(func() {
 		var err error
-		f.s, err = l.Attach(fd, f)
+		f.s, err = l.Attach(loop.Socket{FD: fd}, f)
 		attached <- err
 	})
 	if err := <-attached; err != nil {

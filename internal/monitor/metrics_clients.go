@@ -20,13 +20,14 @@ var (
 	clientsMost       = desc("client_connections_limit", "Limit on clients (max_client_conn).")
 	clientSessions    = desc("client_sessions", "Clients logged in, by what they do.", "state")
 	clientsAccepted   = desc("client_connections_accepted_total", "Connections accepted from clients.")
-	clientsTurnedAway = desc("client_connections_turned_away_total", "Connections closed at once because far more than max_client_conn were open.")
+	clientsTurnedAway = desc("client_connections_turned_away_total", "Connections closed before they had logged in because far more than max_client_conn were open.")
 	clientsMalformed  = desc("client_connections_malformed_total", "Connections that did not speak PostgreSQL's protocol.")
 	sessionEnds       = desc("client_sessions_ended_total", "Sessions of clients ended, by reason.", "reason")
 	peersLost         = desc("peers_lost_total", "Connections that came to an end without a goodbye, by whose and by how that was noticed.", "side", "noticed")
 	requestsRefused   = desc("requests_refused_total", "Requests answered with an error because no server session was to be had.")
 	queryTimeouts     = desc("query_timeouts_total", "Statements cancelled because of query_timeout.")
-	cancels           = desc("cancel_requests_total", "Cancel requests, by whether their key was right.", "state")
+	cancels           = desc("cancel_requests_total", "Cancel requests, by whether their key was right; ignored: not looked at, since too many from there had a wrong one.", "state")
+	certificateEnds   = desc("tls_certificate_expiry_timestamp_seconds", "When the certificate expires that clients are shown.")
 
 	logins         = desc("logins_total", "Logins completed.")
 	loginsRefused  = desc("logins_refused_total", "Logins refused: wrong password, no such database, no room.")
@@ -78,6 +79,10 @@ func (c *collector) collectClients(out chan<- prometheus.Metric, s frontend.Stat
 	counter(out, queryTimeouts, s.QueryTimeouts)
 	counter(out, cancels, s.Cancels, "known")
 	counter(out, cancels, s.CancelsUnknown, "unknown")
+	counter(out, cancels, s.CancelsIgnored, "ignored")
+	if !s.CertificateEnds.IsZero() {
+		gauge(out, certificateEnds, s.CertificateEnds.Unix())
+	}
 }
 
 func (c *collector) collectLogins(out chan<- prometheus.Metric, s frontend.Stat) {

@@ -35,7 +35,7 @@ type Console interface {
 
 // Door is a *frontend.Server.
 type Door interface {
-	VerifyPassword(ctx context.Context, user, password string) (*frontend.Pass, error)
+	VerifyPassword(ctx context.Context, v frontend.Visitor, password string) (*frontend.Pass, error)
 }
 
 // Monitor is a *monitor.Monitor.

@@ -62,8 +62,9 @@ func (a *api) identify(r *http.Request) (*visitor, error) {
 // basic checks a password unless that was done lately. Of many requests with the same one, as a program's at its start, one
 // checks it.
 func (a *api) basic(r *http.Request, user, password string, now time.Time) (*frontend.Pass, error) {
+	who := remoteOf(r).Addr().String() + " " + user // what is right from one address may be refused from another
 	known := func() *frontend.Pass {
-		if pass := a.verified.find(user, password, now); pass != nil && pass.Right() != frontend.RightNone {
+		if pass := a.verified.find(who, password, now); pass != nil && pass.Right() != frontend.RightNone {
 			return pass
 		}
 		return nil
@@ -71,7 +72,7 @@ func (a *api) basic(r *http.Request, user, password string, now time.Time) (*fro
 	if pass := known(); pass != nil {
 		return pass, nil
 	}
-	done, err := a.verified.turn(r.Context(), user, password)
+	done, err := a.verified.turn(r.Context(), who, password)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (a *api) basic(r *http.Request, user, password string, now time.Time) (*fro
 	}
 	pass, err := a.verify(r, user, password, "basic")
 	if err == nil {
-		a.verified.add(user, password, pass, now)
+		a.verified.add(who, password, pass, now)
 	}
 	return pass, err
 }
@@ -97,7 +98,7 @@ func (a *api) verify(r *http.Request, user, password, method string) (*frontend.
 			Hint: "Try again in " + wait.Round(time.Second).String() + ".",
 		}
 	}
-	pass, err := a.Door.VerifyPassword(ctx, user, password)
+	pass, err := a.Door.VerifyPassword(ctx, frontend.Visitor{User: user, Remote: remote, TLS: r.TLS != nil}, password)
 	switch {
 	case err == nil:
 		if method == "basic" { // which comes again each minute
@@ -113,6 +114,9 @@ func (a *api) verify(r *http.Request, user, password, method string) (*frontend.
 	case errors.Is(err, frontend.ErrNoConsole):
 		log.InfoContext(ctx, "dashboard login refused", "error", err)
 		return nil, faultOf(http.StatusForbidden, err.Error(), "It is for users that admin_users or stats_users of the pooler's configuration names.")
+	case errors.Is(err, frontend.ErrNotByPassword):
+		log.InfoContext(ctx, "dashboard login refused", "error", err)
+		return nil, faultOf(http.StatusForbidden, err.Error(), "The pooler's auth_type, or the line of its auth_hba_file for database pooler, that user and your address, says so.")
 	}
 	if !errors.Is(err, context.Canceled) {
 		log.InfoContext(ctx, "dashboard login refused", "error", err)

@@ -128,9 +128,9 @@ type countingDoor struct {
 	asked atomic.Int32
 }
 
-func (d *countingDoor) VerifyPassword(ctx context.Context, user, password string) (*frontend.Pass, error) {
+func (d *countingDoor) VerifyPassword(ctx context.Context, v frontend.Visitor, password string) (*frontend.Pass, error) {
 	d.asked.Add(1)
-	return d.Door.VerifyPassword(ctx, user, password)
+	return d.Door.VerifyPassword(ctx, v, password)
 }
 
 // clock is a time that the test sets.
@@ -265,10 +265,10 @@ type gatedDoor struct {
 	come, open chan struct{}
 }
 
-func (d *gatedDoor) VerifyPassword(ctx context.Context, user, password string) (*frontend.Pass, error) {
+func (d *gatedDoor) VerifyPassword(ctx context.Context, v frontend.Visitor, password string) (*frontend.Pass, error) {
 	d.come <- struct{}{}
 	<-d.open
-	return d.countingDoor.VerifyPassword(ctx, user, password)
+	return d.countingDoor.VerifyPassword(ctx, v, password)
 }
 
 func TestAProgramThatSendsManyRequestsAtOnceIsLetIn(t *testing.T) {

@@ -50,6 +50,7 @@ var statuses = map[string]int{
 	"42501": http.StatusForbidden,
 	"42P01": http.StatusNotFound,
 	"57P01": http.StatusServiceUnavailable,
+	"58000": http.StatusServiceUnavailable,
 	"XX000": http.StatusInternalServerError,
 }
 

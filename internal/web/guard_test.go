@@ -130,7 +130,7 @@ func TestEveryAnswerHasTheSecurityHeaders(t *testing.T) {
 // slowDoor lets nobody in before it is told.
 type slowDoor struct{ come, open chan struct{} }
 
-func (d *slowDoor) VerifyPassword(context.Context, string, string) (*frontend.Pass, error) {
+func (d *slowDoor) VerifyPassword(context.Context, frontend.Visitor, string) (*frontend.Pass, error) {
 	d.come <- struct{}{}
 	<-d.open
 	return nil, frontend.ErrWrongPassword

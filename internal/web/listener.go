@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -110,6 +111,9 @@ func idler(a, b *boundConn) *boundConn {
 
 // note is the server's ConnState: a connection is idle until its first request and between requests.
 func (l *boundedListener) note(c net.Conn, state http.ConnState) {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
 	if c, ok := c.(*boundConn); ok {
 		l.mu.Lock()
 		defer l.mu.Unlock()

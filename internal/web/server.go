@@ -4,6 +4,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,11 +19,16 @@ import (
 // Options is what a Server is made of.
 type Options struct {
 	Addr      string              // host:port
+	KeyPair   KeyPair             // nil: plain HTTP
 	Registry  prometheus.Gatherer // of /metrics
 	Ready     func() bool         // whether new clients are let in, for /readyz
 	Dashboard *Dashboard          // nil: there is none
 	Log       *slog.Logger
 }
+
+// KeyPair is the certificate that HTTPS is served with, and its key. It is asked for with each connection, so that they can
+// be replaced.
+type KeyPair func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // Server is the HTTP side of the pooler.
 type Server struct {
@@ -77,7 +83,14 @@ func Listen(o Options) (*Server, error) {
 			ConnState: l.note,
 		},
 	}
-	s.done.Go(func() { _ = s.http.Serve(l) })
+	if o.KeyPair == nil {
+		s.done.Go(func() { _ = s.http.Serve(l) })
+		return s, nil
+	}
+	s.http.TLSConfig = &tls.Config{GetCertificate: o.KeyPair, MinVersion: tls.VersionTLS12}
+	s.http.Protocols = new(http.Protocols)
+	s.http.Protocols.SetHTTP1(true) // the limits are made for one request at a time on a connection
+	s.done.Go(func() { _ = s.http.ServeTLS(l, "", "") })
 	return s, nil
 }
 

@@ -55,6 +55,13 @@ func AppendError(dst []byte, typ byte, severity, code, message, hint string) []b
 	return dst
 }
 
+// AppendField adds a field to the ErrorResponse or NoticeResponse that dst is.
+func AppendField(dst []byte, code byte, value string) []byte {
+	dst = append(appendField(dst[:len(dst)-1], code, value), 0)
+	binary.BigEndian.PutUint32(dst[1:], uint32(len(dst)-1))
+	return dst
+}
+
 func appendField(dst []byte, code byte, value string) []byte {
 	dst = append(dst, code)
 	dst = append(dst, value...)

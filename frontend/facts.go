@@ -1,0 +1,89 @@
+package frontend
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"pooler/internal/gate"
+	"pooler/internal/hba"
+)
+
+// What rules ask about and nobody here knows is found out in goroutines: a loop waits for no name server.
+
+const (
+	factsAtOnce  = 100             // questions to name servers and to the system's list of users
+	waitsAtOnce  = 100             // questions to LDAP servers and to the issuers of tokens
+	factsTimeout = 5 * time.Second // for one client's; then its address has no name
+	maxHostNames = 10              // of an address that are looked at
+)
+
+// resolver is what is asked of the name servers.
+type resolver interface {
+	LookupAddr(ctx context.Context, addr string) ([]string, error)
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+var _ resolver = (*net.Resolver)(nil)
+
+// hostNames are the names of an address that lead to it again; others prove nothing, since whoever owns an address may give
+// it any name.
+func (srv *Server) hostNames(ctx context.Context, addr netip.Addr) []string {
+	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
+	defer cancel()
+	addr = addr.Unmap().WithZone("")
+	proven := []string{}
+	names, err := srv.names.LookupAddr(ctx, addr.String())
+	if err != nil {
+		srv.log.DebugContext(ctx, "a client's address has no name", "address", addr.String(), "error", err)
+	}
+	for _, name := range names[:min(len(names), maxHostNames)] {
+		back, _ := srv.names.LookupNetIP(ctx, "ip", name)
+		if slices.ContainsFunc(back, func(a netip.Addr) bool { return a.Unmap() == addr }) {
+			proven = append(proven, strings.TrimSuffix(name, "."))
+		}
+	}
+	return proven
+}
+
+// interfaces are this machine's addresses and their networks; none when they cannot be had.
+func (srv *Server) interfaces(ctx context.Context) []netip.Prefix {
+	list, err := hba.Interfaces()
+	if err != nil {
+		srv.log.WarnContext(ctx, "samehost and samenet fit nobody", "error", err)
+	}
+	if list == nil {
+		list = []netip.Prefix{}
+	}
+	return list
+}
+
+// through runs f in a goroutine when it is its turn. It reports false when the server is stopping.
+func (srv *Server) through(turn *gate.Gate, f func()) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.draining.Load() {
+		return false
+	}
+	srv.background.Add(1)
+	turn.Go(func() {
+		defer srv.background.Done()
+		f()
+	})
+	return true
+}
+
+// lookUp asks PostgreSQL for a goroutine, which waits for the answer.
+func (srv *Server) lookUp(ctx context.Context, q question) finding {
+	heard := make(chan finding, 1)
+	srv.lookups.loop.Post(func() { srv.lookups.ask(q, func(a finding) { heard <- a }) })
+	select {
+	case a := <-heard:
+		return a
+	case <-ctx.Done():
+		return finding{err: context.Cause(ctx)}
+	}
+}

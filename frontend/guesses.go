@@ -1,0 +1,105 @@
+package frontend
+
+import (
+	"io"
+	"net/netip"
+	"time"
+
+	"pooler/internal/journal"
+)
+
+// guesses bounds how many wrong cancel keys can be tried from one place: a budget, which fills up again with time. Whoever
+// has used it up is not looked at any more, so that a right guess would be none either; those elsewhere are not affected.
+// It belongs to the loop that accepts.
+type guesses struct {
+	places map[netip.Addr]*guesser
+}
+
+const (
+	guessBudget = 20          // wrong keys: a program that cancels what has ended sends right ones
+	guessRefill = time.Second // after which one more is allowed
+	maxGuessers = 4096        // places that are remembered, of some 100 bytes each
+	guessTold   = time.Minute // how often the log hears of the same place
+)
+
+// guesser is a place that has sent wrong keys lately. Times are the loop's.
+type guesser struct {
+	whole time.Duration // when its budget is whole again
+	told  time.Duration // when the log was told that it is used up; 0: never
+}
+
+// spent tells whether the place has used up its budget.
+func (q *guesses) spent(place netip.Addr, now time.Duration) bool {
+	g := q.places[place]
+	return g != nil && g.whole-now > (guessBudget-1)*guessRefill
+}
+
+// wrong takes one off the budget of the place.
+func (q *guesses) wrong(place netip.Addr, now time.Duration) {
+	g := q.places[place]
+	if g == nil {
+		if len(q.places) >= maxGuessers {
+			q.forgetOne(now)
+		}
+		if q.places == nil {
+			q.places = map[netip.Addr]*guesser{}
+		}
+		g = &guesser{}
+		q.places[place] = g
+	}
+	g.whole = max(g.whole, now) + guessRefill
+}
+
+// forgetOne drops a place, of a few that chance has chosen the one whose budget is nearest to being whole.
+func (q *guesses) forgetOne(now time.Duration) {
+	var least netip.Addr
+	var whole time.Duration
+	looks := 0
+	for place, g := range q.places {
+		if looks == 0 || g.whole < whole {
+			least, whole = place, g.whole
+		}
+		if looks++; looks == 16 || whole <= now {
+			break
+		}
+	}
+	delete(q.places, least)
+}
+
+// tell reports whether it is time for the log to hear of the place, and takes it that it does.
+func (q *guesses) tell(place netip.Addr, now time.Duration) bool {
+	g := q.places[place]
+	if g == nil || g.told > 0 && now-g.told < guessTold {
+		return false
+	}
+	g.told = now
+	return true
+}
+
+// cancelFor carries out a cancel request that came from g, unless too many from there were wrong. It gets no answer.
+func (g *greeter) cancelFor(key cancelKey) {
+	srv, l, now := g.srv, g.loop, g.loop.Now()
+	place := placeOf(g.remote.Addr())
+	if srv.guesses.spent(place, now) {
+		srv.counters.cancelsIgnored.Add(1)
+		srv.noteGuessing(place, now)
+		g.leave(io.EOF)
+		return
+	}
+	g.stream.Pause()
+	if !srv.cancel(key, func() { l.Post(func() { g.leave(io.EOF) }) }) {
+		srv.guesses.wrong(place, now)
+	}
+}
+
+// noteGuessing logs and keeps in the journal that cancel requests from there are not looked at.
+func (srv *Server) noteGuessing(place netip.Addr, now time.Duration) {
+	const reason = "cancel_guessing"
+	srv.journal.Note(journal.Event{
+		Kind: journal.LimitReached, Reason: reason, Address: sourceName(place),
+		Detail: "Cancel requests from there are not looked at for now: too many had a wrong key.",
+	})
+	if srv.guesses.tell(place, now) {
+		srv.log.Warn("cancel requests are not looked at for now: too many from there had a wrong key", "remote", sourceName(place))
+	}
+}
