@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .PHONY: build run test lint check fuzz bench drivers clean help
 
 GOLANGCI_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.8.0
 TOOLS := $(CURDIR)/.tools
 
 # Settings for the command line, e.g. make test TESTFLAGS='-short -run TestX'.
@@ -36,11 +37,13 @@ test: ## install what is missing and run all tests with the race detector
 	@scripts/install-chromium.sh
 	@CGO_ENABLED=1 go test -race -p 1 -timeout 10m $(TESTFLAGS) ./...
 
-lint: ## check format and code: go vet, golangci-lint
-	@echo "Checking format and code with go vet and golangci-lint $(GOLANGCI_VERSION)."
+lint: ## check format and code: go vet, golangci-lint, known vulnerabilities
+	@echo "Checking format and code with go vet, golangci-lint $(GOLANGCI_VERSION) and govulncheck $(GOVULNCHECK_VERSION)."
 	@scripts/install-golangci-lint.sh $(TOOLS) $(GOLANGCI_VERSION)
 	@go vet ./...
 	@$(TOOLS)/golangci-lint run ./...
+	@scripts/install-govulncheck.sh $(TOOLS) $(GOVULNCHECK_VERSION)
+	@scripts/vulncheck.sh $(TOOLS)
 
 check: ## exactly what CI runs: lint, test
 	@echo "Doing what CI does: lint, then test."

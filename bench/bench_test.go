@@ -198,6 +198,11 @@ func TestBudget(t *testing.T) {
 		{Case: "simple-128", Metric: metricTPS, Value: 1.09},
 		{Case: "simple-16", Metric: metricCPU, Value: 0.8},
 		{Case: "simple-1", Metric: metricLatency, Value: 1.06},
+		{Case: "tls-simple-16", Metric: metricCPU, Value: 0.7},
+		{Case: "scram", Metric: metricLogins, Value: 4},
+	}, []measurement{
+		{Case: caseIdleTLS, Target: namePooler, Values: values{metricIdleBytes: 8000}},
+		{Case: caseIdleTLS, Target: namePgbouncer, Values: values{metricIdleBytes: 12000}},
 	})
 	want := map[string][2]bool{ // measured, reached
 		"CPU per transaction, 16 clients":  {true, true},
@@ -206,6 +211,12 @@ func TestBudget(t *testing.T) {
 		"throughput, 128 clients":          {true, false},
 		"latency, 1 client":                {true, false},
 		"connect rate":                     {false, false},
+
+		"CPU per transaction with TLS, 16 clients":  {true, true},
+		"CPU per transaction with TLS, 128 clients": {false, false},
+		"connect rate with TLS":                     {false, false},
+		"SCRAM logins per second":                   {true, true},
+		"bytes per idle client with TLS (no ratio)": {true, true},
 	}
 	for _, v := range verdicts {
 		if got := [2]bool{v.Measured, v.Reached}; got != want[v.Name] {
@@ -317,6 +328,20 @@ func TestReadUntilReady(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// The exchange of RFC 7677, section 3; a client of PostgreSQL leaves the name to the server, so that differs.
+func TestSCRAMProofOfRFC7677(t *testing.T) {
+	s := scramClient{bare: "n=user,r=rOprNGfwEbeRWgbNEkqO"}
+	answer, err := s.final("r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "pencil")
+	if err != nil || !bytes.HasSuffix(answer, []byte(",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")) {
+		t.Errorf("got %q, %v", answer, err)
+	}
+	for _, bad := range []string{"", "r=a", "r=a,s=?,i=1", "r=a,s=YQ==,i=x"} {
+		if answer, err := s.final(bad, "pencil"); err == nil {
+			t.Errorf("challenge %q: got %q, want an error", bad, answer)
+		}
 	}
 }
 

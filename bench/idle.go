@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,23 +24,25 @@ const (
 
 // idle measures what a client costs that connected, asked one thing and stays. Each proxy is
 // started anew: memory freed by earlier cases would hide the growth.
-func (b *bench) idle(ctx context.Context) {
+func (b *bench) idle(ctx context.Context, name string, with *tls.Config, n int) {
 	for _, t := range b.targets {
-		if len(t.argv) == 0 || ctx.Err() != nil {
+		if !isProxy(t) || ctx.Err() != nil {
 			continue
 		}
-		v, err := b.idleOn(ctx, t)
+		v, err := b.idleOn(ctx, t, with, n)
 		if ctx.Err() == nil {
-			b.record(caseIdle, t, 1, v, err)
+			b.record(name, t, 1, v, err)
 		}
 	}
 }
 
-func (b *bench) idleOn(ctx context.Context, t *target) (values, error) {
+func (b *bench) idleOn(ctx context.Context, t *target, with *tls.Config, n int) (values, error) {
 	if err := t.restart(ctx); err != nil {
 		return nil, err
 	}
-	warm, err := openClients(ctx, t.at, min(idleWarmUp, b.opts.idle))
+	at := t.at
+	at.tls = with
+	warm, err := openClients(ctx, at, min(idleWarmUp, n))
 	closeClients(warm)
 	if err != nil {
 		return nil, err
@@ -48,7 +51,7 @@ func (b *bench) idleOn(ctx context.Context, t *target) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	clients, err := openClients(ctx, t.at, b.opts.idle)
+	clients, err := openClients(ctx, at, n)
 	defer closeClients(clients)
 	if err != nil {
 		return nil, err
@@ -117,8 +120,8 @@ func inParallel(ctx context.Context, n int, do func(int) error) error {
 	return context.Cause(ctx)
 }
 
-// rawClient speaks just enough of the protocol to log in by trust and ask SELECT 1. It owns no
-// buffer while idle, so thousands of them cost little.
+// rawClient speaks just enough of the protocol to log in and ask SELECT 1. It owns no buffer while
+// idle, so thousands of them cost little.
 type rawClient struct{ conn net.Conn }
 
 func dialClient(ctx context.Context, at endpoint) (*rawClient, error) {
@@ -126,12 +129,48 @@ func dialClient(ctx context.Context, at endpoint) (*rawClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &rawClient{conn: conn}
-	if err := c.roundTrip(startupMessage(at.user, at.database)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(clientTimeout)); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
+	c := &rawClient{conn: conn}
+	if err := c.logIn(at); err != nil {
+		_ = c.conn.Close()
+		return nil, err
+	}
 	return c, nil
+}
+
+func (c *rawClient) logIn(at endpoint) error {
+	if at.tls != nil {
+		if err := c.encrypt(at.tls); err != nil {
+			return err
+		}
+	}
+	if _, err := c.conn.Write(startupMessage(at.user, at.database)); err != nil {
+		return err
+	}
+	if err := authenticate(c.conn, at.password); err != nil {
+		return err
+	}
+	return readUntilReady(bufio.NewReaderSize(c.conn, 1024))
+}
+
+// encrypt asks for TLS and has it before it returns.
+func (c *rawClient) encrypt(with *tls.Config) error {
+	if _, err := c.conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
+		return err
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(c.conn, answer[:]); err != nil {
+		return err
+	}
+	if answer[0] != 'S' {
+		return fmt.Errorf("asked for TLS, the server said %q", answer[0])
+	}
+	conn := tls.Client(c.conn, with)
+	c.conn = conn
+	return conn.Handshake()
 }
 
 func (c *rawClient) selectOne() error { return c.roundTrip([]byte("Q\x00\x00\x00\x0dSELECT 1\x00")) }
@@ -153,26 +192,17 @@ func (c *rawClient) roundTrip(message []byte) error {
 }
 
 func readUntilReady(r io.Reader) error {
-	var header [5]byte
 	for {
-		if _, err := io.ReadFull(r, header[:]); err != nil {
-			return err
-		}
-		length := binary.BigEndian.Uint32(header[1:])
-		if length < 4 || length > 1<<20 {
-			return fmt.Errorf("message %q of length %d", header[0], length)
-		}
-		body := make([]byte, length-4)
-		if _, err := io.ReadFull(r, body); err != nil {
-			return err
-		}
+		kind, body, err := readMessage(r)
 		switch {
-		case header[0] == 'Z':
+		case err != nil:
+			return err
+		case kind == 'Z':
 			return nil
-		case header[0] == 'E':
+		case kind == 'E':
 			return fmt.Errorf("server said: %q", body)
-		case header[0] == 'R' && (len(body) < 4 || binary.BigEndian.Uint32(body) != 0):
-			return errors.New("asked for a password: bench needs auth_type trust")
+		case kind == 'R' && (len(body) < 4 || binary.BigEndian.Uint32(body) != authOK):
+			return errors.New("asked for a password once more")
 		}
 	}
 }

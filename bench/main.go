@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"pooler/internal/pgtest"
+	"pooler/internal/pgtest/certs"
 )
 
 type options struct {
@@ -36,6 +38,7 @@ type options struct {
 	streamGB  float64
 	streamRow int
 	idle      int
+	idleTLS   int
 	settle    time.Duration
 
 	jsonFile string
@@ -96,6 +99,7 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	fs.Float64Var(&o.streamGB, "stream-gb", 1, "gigabytes to stream out per run")
 	fs.IntVar(&o.streamRow, "stream-row", 1000, "bytes per streamed row")
 	fs.IntVar(&o.idle, "idle", 5000, "idle clients to open")
+	fs.IntVar(&o.idleTLS, "idle-tls", 2000, "idle clients with TLS to open")
 	fs.DurationVar(&o.settle, "settle", 4*time.Second, "how long memory may settle before it is read")
 	fs.StringVar(&o.jsonFile, "json", "", "also write everything measured to this `file`")
 	fs.DurationVar(&o.maxTime, "max-time", 30*time.Minute, "stop everything after this long")
@@ -121,7 +125,7 @@ func (o *options) validate() error {
 	for _, atLeastOne := range []struct {
 		name  string
 		value int
-	}{{"rounds", o.rounds}, {"seconds", o.seconds}, {"scale", o.scale}, {"pool-size", o.poolSize}, {"idle", o.idle}} {
+	}{{"rounds", o.rounds}, {"seconds", o.seconds}, {"scale", o.scale}, {"pool-size", o.poolSize}, {"idle", o.idle}, {"idle-tls", o.idleTLS}} {
 		if atLeastOne.value < 1 {
 			return fmt.Errorf("-%s: must be at least 1, got %d", atLeastOne.name, atLeastOne.value)
 		}
@@ -164,7 +168,10 @@ func caseNames() []string {
 	for _, c := range pgbenchCases() {
 		names = append(names, c.name)
 	}
-	return append(names, caseStream, caseIdle)
+	for _, c := range loginCases() {
+		names = append(names, c.name)
+	}
+	return append(names, caseStream, caseIdle, caseIdleTLS)
 }
 
 // bench is one whole comparison: what runs, where, and what was measured so far.
@@ -177,10 +184,14 @@ type bench struct {
 	dir     string
 	report  *report
 	out     io.Writer // progress
+
+	certs       *certs.Set
+	tls         *tls.Config // of clients that ask for TLS
+	loginSecret string      // SCRAM's, of loginUser
 }
 
 func run(ctx context.Context, opts options, stdout, progress io.Writer) (err error) {
-	if err := raiseFileLimit(opts.idle); err != nil {
+	if err := raiseFileLimit(max(opts.idle, opts.idleTLS)); err != nil {
 		return err
 	}
 	b, stop, err := setUp(ctx, opts, progress)
@@ -210,8 +221,12 @@ func (b *bench) measure(ctx context.Context) error {
 	if b.opts.wants(caseStream) {
 		b.rounds(ctx, caseStream, b.stream, func(*target) bool { return true })
 	}
+	b.logins(ctx)
 	if b.opts.wants(caseIdle) {
-		b.idle(ctx)
+		b.idle(ctx, caseIdle, nil, b.opts.idle)
+	}
+	if b.opts.wants(caseIdleTLS) {
+		b.idle(ctx, caseIdleTLS, b.tls, b.opts.idleTLS)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("stopped early: %w", context.Cause(ctx))

@@ -18,6 +18,7 @@ type pgbenchCase struct {
 	clients  int
 	args     []string
 	prepared bool // uses protocol-level prepared statements
+	tls      bool
 }
 
 func pgbenchCases() []pgbenchCase {
@@ -33,6 +34,11 @@ func pgbenchCases() []pgbenchCase {
 	return append(cases,
 		pgbenchCase{name: "tpcb-16", clients: 16, args: []string{"-M", "simple"}},
 		pgbenchCase{name: "connect-16", clients: 16, args: []string{"-C", "-S", "-M", "simple"}},
+		pgbenchCase{name: "tls-simple-16", clients: 16, args: []string{"-S", "-M", "simple"}, tls: true},
+		pgbenchCase{name: "tls-simple-128", clients: 128, args: []string{"-S", "-M", "simple"}, tls: true},
+		pgbenchCase{name: "tls-prepared-16", clients: 16, args: []string{"-S", "-M", "prepared"}, prepared: true, tls: true},
+		pgbenchCase{name: "tls-prepared-128", clients: 128, args: []string{"-S", "-M", "prepared"}, prepared: true, tls: true},
+		pgbenchCase{name: "tls-connect-16", clients: 16, args: []string{"-C", "-S", "-M", "simple"}, tls: true},
 	)
 }
 
@@ -50,7 +56,7 @@ func (c pgbenchCase) runsOn(t *target) bool { return !c.prepared || t.prepared }
 func (b *bench) pgbenchInit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	args := append([]string{"-i", "-q", "-s", strconv.Itoa(b.opts.scale)}, b.origin.pgbenchArgs()...)
+	args := append([]string{"-i", "-q", "-s", strconv.Itoa(b.opts.scale)}, b.origin.pgbenchArgs(false)...)
 	out, err := command(ctx, b.tools.pgbench, args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("pgbench -i: %w\n%s", err, out)
@@ -58,8 +64,13 @@ func (b *bench) pgbenchInit(ctx context.Context) error {
 	return nil
 }
 
-func (e endpoint) pgbenchArgs() []string {
-	return []string{"-h", e.host, "-p", strconv.Itoa(e.port), "-U", e.user, e.database}
+// pgbenchArgs say how to connect: libpq on its own would take TLS where it is offered.
+func (e endpoint) pgbenchArgs(tls bool) []string {
+	mode := "disable"
+	if tls {
+		mode = "require"
+	}
+	return []string{fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=%s", e.host, e.port, e.user, e.database, mode)}
 }
 
 // warmUp fills the server's caches and every proxy's pool, unmeasured.
@@ -97,7 +108,7 @@ func (b *bench) runPgbench(ctx context.Context, t *target, c pgbenchCase, second
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+grace)
 	defer cancel()
 	args := append([]string{"-n", "-T", strconv.Itoa(seconds), "-c", strconv.Itoa(c.clients), "-j", "2"}, c.args...)
-	out, err := command(ctx, b.tools.pgbench, append(args, t.at.pgbenchArgs()...)...).CombinedOutput()
+	out, err := command(ctx, b.tools.pgbench, append(args, t.at.pgbenchArgs(c.tls)...)...).CombinedOutput()
 	if ctx.Err() != nil {
 		return pgbenchResult{}, fmt.Errorf("pgbench did not end in time: %w", ctx.Err())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,8 @@ type endpoint struct {
 	port     int
 	user     string
 	database string
+	password string      // "" where none is asked for
+	tls      *tls.Config // nil: without
 }
 
 func (e endpoint) addr() string { return net.JoinHostPort(e.host, strconv.Itoa(e.port)) }
@@ -59,6 +62,9 @@ type target struct {
 	cred *syscall.Credential
 	dir  string
 	proc *process
+
+	// configure writes the configuration for the next start; nil where bench does not know how.
+	configure func(*variant) error
 }
 
 // setUp starts everything. The caller must call stop, also after an error.
@@ -75,6 +81,9 @@ func setUp(ctx context.Context, opts options, progress io.Writer) (b *bench, sto
 	}
 	stops = append(stops, b.removeDir)
 	if err := os.Chmod(b.dir, 0o755); err != nil { // a proxy under another user reads its file here
+		return b, stop, err
+	}
+	if err := b.makeCertificates(); err != nil {
 		return b, stop, err
 	}
 	stopPostgres, err := b.startPostgres(ctx)
@@ -105,7 +114,7 @@ func (b *bench) removeDir() {
 }
 
 func (b *bench) startPostgres(ctx context.Context) (stop func(), err error) {
-	b.server, err = pgtest.Run(ctx, pgtest.Options{MaxConnections: serverMaxConnections, Settings: serverSettings})
+	b.server, err = pgtest.Run(ctx, b.certs.Postgres(pgtest.Options{MaxConnections: serverMaxConnections, Settings: serverSettings}, b.certs.Server()))
 	if err != nil {
 		return func() {}, fmt.Errorf("start postgres: %w", err)
 	}
@@ -118,6 +127,9 @@ func (b *bench) startPostgres(ctx context.Context) (stop func(), err error) {
 		return stop, err
 	}
 	b.origin = endpoint{host: b.server.Host, port: b.server.Port, user: pgtest.Superuser, database: "postgres"}
+	if err := b.makeLoginUser(ctx); err != nil {
+		return stop, err
+	}
 	return stop, b.pgbenchInit(ctx)
 }
 
@@ -179,22 +191,35 @@ func (b *bench) pgbouncerTarget(ctx context.Context) (*target, error) {
 	t.prepared = pgbouncerPrepares(t.version)
 	ini := filepath.Join(b.dir, "pgbouncer.ini")
 	users := filepath.Join(b.dir, "pgbouncer-users.txt")
-	if err := os.WriteFile(users, fmt.Appendf(nil, "%q \"\"\n", b.origin.user), 0o644); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(ini, []byte(b.pgbouncerConfig(t, users)), 0o644); err != nil {
-		return nil, err
-	}
 	t.argv = []string{path, ini}
-	t.cred, err = unprivileged()
-	return t, err
+	if t.cred, err = unprivileged(); err != nil {
+		return nil, err
+	}
+	cert, key, err := b.certificateFor(t)
+	if err != nil {
+		return nil, err
+	}
+	t.configure = func(v *variant) error {
+		v = b.orUsual(v)
+		config := b.pgbouncerConfig(t, v, users) + fmt.Sprintf("client_tls_sslmode = allow\nclient_tls_cert_file = %s\nclient_tls_key_file = %s\n", cert, key)
+		return errors.Join(os.WriteFile(users, []byte(v.users), 0o644), os.WriteFile(ini, []byte(config), 0o644))
+	}
+	return t, t.configure(nil)
 }
 
-func (b *bench) pgbouncerConfig(t *target, users string) string {
+// orUsual is the usual variant in place of nil: everybody is trusted.
+func (b *bench) orUsual(v *variant) *variant {
+	if v == nil {
+		return &variant{authType: "trust", cache: true, users: b.usersFile(loginCase{})}
+	}
+	return v
+}
+
+func (b *bench) pgbouncerConfig(t *target, v *variant, users string) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "[databases]\n* = host=%s port=%d\n[pgbouncer]\n", b.origin.host, b.origin.port)
 	fmt.Fprintf(&s, "listen_addr = %s\nlisten_port = %d\nunix_socket_dir =\n", t.at.host, t.at.port)
-	fmt.Fprintf(&s, "auth_type = trust\nauth_file = %s\npool_mode = transaction\n", users)
+	fmt.Fprintf(&s, "auth_type = %s\nauth_file = %s\npool_mode = transaction\nserver_tls_sslmode = disable\n", v.authType, users)
 	fmt.Fprintf(&s, "default_pool_size = %d\nmax_client_conn = %d\n", b.opts.poolSize, b.maxClients())
 	s.WriteString("ignore_startup_parameters = extra_float_digits\nlog_connections = 0\nlog_disconnections = 0\nlog_stats = 0\n")
 	if t.prepared {
@@ -227,14 +252,24 @@ func (b *bench) poolerTarget(ctx context.Context) (*target, error) {
 	}
 	t := b.proxyTarget(namePooler, port)
 	t.version, _, _ = strings.Cut(string(out), "\n")
-	file := filepath.Join(b.dir, "pooler.toml")
+	file, users := filepath.Join(b.dir, "pooler.toml"), filepath.Join(b.dir, "pooler-users.txt")
 	t.argv = []string{path, "serve", "--config", file}
-	return t, os.WriteFile(file, []byte(b.poolerConfig(t)), 0o644)
+	cert, key, err := b.certificateFor(t)
+	if err != nil {
+		return nil, err
+	}
+	t.configure = func(v *variant) error {
+		v = b.orUsual(v)
+		config := fmt.Sprintf("client_tls_sslmode = \"allow\"\nclient_tls_cert_file = %q\nclient_tls_key_file = %q\n", cert, key) + b.poolerConfig(t, v, users)
+		return errors.Join(os.WriteFile(users, []byte(v.users), 0o600), os.WriteFile(file, []byte(config), 0o644))
+	}
+	return t, t.configure(nil)
 }
 
-func (b *bench) poolerConfig(t *target) string {
+func (b *bench) poolerConfig(t *target, v *variant, users string) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "listen_addr = %q\nlisten_port = %d\nunix_socket_dir = \"\"\nauth_type = \"trust\"\n", t.at.host, t.at.port)
+	fmt.Fprintf(&s, "listen_addr = %q\nlisten_port = %d\nunix_socket_dir = \"\"\n", t.at.host, t.at.port)
+	fmt.Fprintf(&s, "auth_type = %q\nauth_file = %q\nscram_key_cache = %v\nserver_tls_sslmode = \"disable\"\n", v.authType, users, v.cache)
 	fmt.Fprintf(&s, "default_pool_size = %d\nmax_client_conn = %d\npool_boundary = %q\n", b.opts.poolSize, b.maxClients(), b.opts.boundary)
 	s.WriteString("log_connections = false\nlog_disconnections = false\n\n")
 	fmt.Fprintf(&s, "[databases.\"*\"]\nhost = %q\nport = %d\n", b.origin.host, b.origin.port)

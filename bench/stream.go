@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -37,8 +36,7 @@ func (b *bench) copyOut(ctx context.Context, t *target) error {
 	defer cancel()
 	rows := max(1, int64(b.opts.streamGB*1e9)/int64(b.opts.streamRow))
 	query := fmt.Sprintf("COPY (SELECT repeat('x', %d) FROM generate_series(1, %d)) TO STDOUT", b.opts.streamRow-1, rows)
-	psql := command(ctx, b.tools.psql, "-Xq", "-v", "ON_ERROR_STOP=1", "-h", t.at.host, "-p", strconv.Itoa(t.at.port),
-		"-U", t.at.user, "-d", t.at.database, "-c", query)
+	psql := command(ctx, b.tools.psql, "-Xq", "-v", "ON_ERROR_STOP=1", "-c", query, t.at.pgbenchArgs(false)[0])
 	var complaints bytes.Buffer
 	psql.Stderr = &complaints
 	if err := psql.Run(); err != nil {

@@ -3,13 +3,14 @@
 # then through bin/pooler with 2 server sessions for its 20 clients, and prints a table. What is missing
 # is installed. NAME picks some: pgx pq psycopg3 psycopg2 sqlalchemy django pg postgres jdbc psql dump,
 # or go, python, node. Those that begin with console, or console for all, talk to the admin console, which
-# PostgreSQL has not: they are not run directly. POOLER names another pooler than bin/pooler.
+# PostgreSQL has not: they are not run directly. security runs drivers/security, the matrix of ways to log in.
+# POOLER names another pooler than bin/pooler.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
 readonly consoles="console_jdbc console_psycopg2 console_psycopg3 console_pg console_psql"
-readonly all="pgx pq psycopg3 psycopg2 sqlalchemy django pg postgres jdbc psql dump $consoles"
+readonly all="pgx pq psycopg3 psycopg2 sqlalchemy django pg postgres jdbc psql dump $consoles security"
 readonly run_limit=60 # seconds; the programs themselves give up before
 readonly server_sessions=2
 
@@ -22,7 +23,7 @@ for name in "${@:-all}"; do
 	node) picked+=(pg postgres) ;;
 	console) picked+=($consoles) ;;
 	*)
-		[[ " $all " == *" $name "* ]] || die "There is no driver \"$name\". There are: $all, go, python, node, console."
+		[[ " $all " == *" $name "* ]] || die "There is no driver \"$name\". There are: $all, go, python, node, console, security."
 		picked+=("$name")
 		;;
 	esac
@@ -55,11 +56,11 @@ install_drivers() {
 		need python3-django "$python" -c 'import django'
 		need python3-psycopg2 "$python" -c 'import psycopg2'
 	fi
-	if picks jdbc; then
+	if picks jdbc || picks security; then
 		need libpostgresql-jdbc-java test -e "$pgjdbc"
 		need openjdk-17-jdk-headless javac -version
 	fi
-	if picks pg || picks postgres; then
+	if picks pg || picks postgres || picks security; then
 		need nodejs node --version
 		need npm npm --version
 	fi
@@ -68,10 +69,11 @@ install_drivers() {
 		[ "$(package_manager)" = apt-get ] || die "These are Debian's names; install them by hand."
 		apt_install "${missing[@]}"
 	fi
-	if picks pg || picks postgres; then
+	if picks pg || picks postgres || picks security; then
 		say "Installing the packages of drivers/node, which are missing or may be old."
 		(cd drivers/node && npm ci --no-audit --no-fund --loglevel=error >&2)
 	fi
+	if picks security; then scripts/install-postgres18.sh .tools; fi
 	if picks pgx; then go build -C drivers/go -o "$dir/pgx" ./pgx; fi
 	if picks pq; then go build -C drivers/go -o "$dir/pq" ./pq; fi
 }
@@ -238,6 +240,7 @@ start_postgres
 failed=0
 printf '%-22s %-8s %8s   %-8s %8s %9s\n' driver direct seconds pooled seconds checks
 for name in "${picked[@]}"; do
+	if [ "$name" = security ]; then continue; fi
 	driver=$name
 	if [[ $name == console_* ]]; then
 		direct_outcome=- direct_seconds=-
@@ -256,4 +259,8 @@ for name in "${picked[@]}"; do
 	printf '%-22s %-8s %8s   %-8s %8s %9s\n' "$driver" "$direct_outcome" "$direct_seconds" "$outcome" "$seconds" "$checks"
 	if [ "$direct_outcome" = FAILED ] || [ "$outcome" != ok ]; then failed=1; fi
 done
+if picks security; then
+	say "Asking five drivers to log in, by every method and kind of TLS, directly and through the pooler; two minutes."
+	go run ./drivers/security -pooler "$pooler" || failed=1
+fi
 exit "$failed"
