@@ -9,7 +9,7 @@ import (
 )
 
 // ErrNoCredential tells that PostgreSQL wants a proof and there is nothing to prove us with.
-var ErrNoCredential = errors.New(`PostgreSQL wants a password; give one under [databases.NAME] or [users.NAME] (password = "...") or in clear text in auth_file`)
+var ErrNoCredential = errors.New(`PostgreSQL wants a password; give one under [databases.NAME] or [users.NAME] (password = "...") or in clear text in auth_file, or have clients log in by scram-sha-256, password or ldap`)
 
 // Answerer proves us to PostgreSQL: it answers the messages that ask for a proof, and reads no socket itself. One
 // goroutine at a time may use it, for one connection.
