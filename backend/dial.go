@@ -17,6 +17,8 @@ type ServerError struct {
 	Response *pgproto3.ErrorResponse // has a severity, a SQLSTATE and a message, whatever the server sent
 	early    bool                    // it came with a SQLSTATE, and before PostgreSQL asked for a proof
 	inClear  bool                    // it came without TLS
+	asked30  bool                    // protocol 3.0 was asked for
+	more     bool                    // there is something else to log in with
 }
 
 // NewServerError makes one of a message, of which it keeps nothing. What no PostgreSQL sends is made such as clients can

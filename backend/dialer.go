@@ -29,6 +29,9 @@ type Dialer struct {
 // ErrNoPassword tells that PostgreSQL wants a proof and there is nothing to prove the user with.
 var ErrNoPassword = auth.ErrNoCredential
 
+// ErrMethod tells that PostgreSQL wants the pooler to log in by a method that server_require_auth does not allow.
+var ErrMethod = auth.ErrMethod
+
 // NewDialer makes a Dialer that has no certificates yet. ring is what clients' logins have taught; nil: nothing.
 func NewDialer(ring *auth.Keyring) *Dialer {
 	d := &Dialer{ring: ring}
@@ -50,10 +53,20 @@ func (d *Dialer) Configure(cfg *config.Config) error {
 }
 
 // Dial opens and authenticates a server session. The Conn belongs to the caller, and to no loop yet. A refusal by
-// PostgreSQL is a *ServerError.
+// PostgreSQL is a *ServerError. If it refuses what one login has taught, what another has is tried.
 func (d *Dialer) Dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
 	defer cancel()
+	c, err := d.dial(ctx, cfg)
+	var refusal *ServerError
+	if errors.As(err, &refusal) && refusal.more {
+		return d.dial(ctx, cfg)
+	}
+	return c, err
+}
+
+// dial tries the ways there are.
+func (d *Dialer) dial(ctx context.Context, cfg config.Pool) (*Conn, error) {
 	ways, err := d.routes(cfg)
 	if err != nil {
 		return nil, err
@@ -78,22 +91,31 @@ func mayDifferWithout(err error, tried encryption) bool {
 	}
 	var refusal *ServerError
 	return errors.As(err, &refusal) && refusal.early && refusal.inClear == (tried == inClear) &&
-		refusal.Response.Code == "28000" // invalid_authorization_specification
+		refusal.Response.Code == codeInvalidAuth
 }
 
-// open logs in on one way, with protocol 3.2 unless the server is known to refuse that.
+// open logs in on one way, with protocol 3.2 unless the server is known to refuse that, or does now.
 func (d *Dialer) open(ctx context.Context, cfg config.Pool, way route) (*Conn, error) {
-	if d.old.has(way.addr) {
-		return d.openAs(ctx, cfg, way, pgproto3.ProtocolVersion30)
-	}
 	c, err := d.openAs(ctx, cfg, way, pgproto3.ProtocolVersion32)
-	if !isOld(err) {
+	var refusal *ServerError
+	if !isOld(err) || !errors.As(err, &refusal) {
 		return c, err
 	}
-	if c, err = d.openAs(ctx, cfg, way, pgproto3.ProtocolVersion30); !isOld(err) {
-		d.old.add(way.addr)
+	if refusal.asked30 {
+		return c, err
+	}
+	server := oldServer{way.addr, refusal.inClear}
+	if c, err = d.openAs(ctx, cfg, way, pgproto3.ProtocolVersion30); hasTakenVersion(err) {
+		d.old.add(server)
 	}
 	return c, err
+}
+
+// hasTakenVersion tells whether a login has come beyond the version of the protocol: to its end, or to another refusal. A
+// connection that breaks says nothing.
+func hasTakenVersion(err error) bool {
+	var refusal *ServerError
+	return err == nil || !isOld(err) && errors.As(err, &refusal) || errors.Is(err, ErrNoPassword)
 }
 
 // isOld tells whether a server has refused the version of the protocol: feature_not_supported is PostgreSQL's word for
@@ -111,6 +133,9 @@ func (d *Dialer) openAs(ctx context.Context, cfg config.Pool, way route, version
 	c := newConn(way.addr, cfg.CancelWaitTimeout)
 	c.dialer, c.route, c.Login, c.DBName, c.tls = d, way.as(l), cfg.ServerUser, cfg.DBName, l.cipher
 	c.Local, c.Remote = addrPort(l.LocalAddr()), addrPort(l.RemoteAddr())
+	if d.old.has(oldServer{way.addr, l.cipher == ""}) {
+		version = pgproto3.ProtocolVersion30
+	}
 	if err := until(ctx, l, func() error { return d.logIn(c, l, cfg, version) }); err != nil {
 		_ = l.Close()
 		return nil, fmt.Errorf("log in to PostgreSQL at %s as %s: %w", way.addr, cfg.ServerUser, err)
@@ -124,45 +149,61 @@ func (d *Dialer) openAs(ctx context.Context, cfg config.Pool, way route, version
 
 // logIn proves the pooler with what there is to prove it with.
 func (d *Dialer) logIn(c *Conn, l *link, cfg config.Pool, version uint32) error {
-	credential, taught := d.credential(cfg)
+	credential, learned := d.credential(cfg)
 	in := bufio.NewReaderSize(l, tlsconn.MaxRecord)
 	g := login{
 		conn: c, in: in, server: pgproto3.NewFrontend(in, l), version: version,
-		answers: auth.NewAnswerer(d.loaded.Load().keys, cfg.ServerUser, credential, auth.Binding{EndPoint: l.endPoint}),
+		answers: auth.NewAnswerer(d.loaded.Load().keys, cfg.ServerUser, credential, auth.Binding{EndPoint: l.endPoint}).Require(cfg.RequireAuth),
 	}
 	err := g.run(cfg)
+	asked := g.rounds > 1 // one is AuthenticationOk, or the question that was refused before it was answered
 	var refusal *ServerError
-	if !errors.As(err, &refusal) {
-		return err
-	}
-	refusal.inClear = l.cipher == ""
-	if taught && refusal.Response.Code == "28P01" { // invalid_password
-		d.ring.Forget(account(cfg))
+	switch {
+	case err == nil && asked && !learned.IsZero():
+		d.ring.Accepted(auth.AccountOf(cfg), learned)
+	case errors.As(err, &refusal):
+		refusal.inClear, refusal.asked30 = l.cipher == "", version == pgproto3.ProtocolVersion30
+		refusal.more = Unproven(err) && !learned.IsZero() && d.ring.Refused(auth.AccountOf(cfg), learned, refusal.Response.Code == codeInvalidPassword)
 	}
 	return err
 }
 
-func account(cfg config.Pool) auth.Account {
-	return auth.Account{Database: cfg.Database, User: cfg.User}
+// Unproven tells whether a login has failed because PostgreSQL does not believe what the pooler has proven itself with, or
+// because there was nothing to do that with.
+func Unproven(err error) bool {
+	var refusal *ServerError
+	if !errors.As(err, &refusal) {
+		return errors.Is(err, ErrNoPassword)
+	}
+	code := refusal.Response.Code
+	return !refusal.early && (code == codeInvalidPassword || code == codeInvalidAuth)
 }
 
+// SQLSTATEs of a proof that has failed (PostgreSQL's auth_failed in auth.c): the second is for methods that ask others, such
+// as LDAP.
+const (
+	codeInvalidPassword = "28P01"
+	codeInvalidAuth     = "28000"
+)
+
 // credential is what the configuration has for the user, and else what a client's login has taught, which holds for
-// that client's own name only. taught tells whether the latter is in it.
-func (d *Dialer) credential(cfg config.Pool) (c auth.Credential, taught bool) {
+// that client's own name only. learned is the latter, if it is in it.
+func (d *Dialer) credential(cfg config.Pool) (c, learned auth.Credential) {
 	switch secret, err := config.ParseSecret(cfg.ServerPassword); {
 	case err != nil, secret.Kind == config.SecretClear:
-		return auth.Credential{Password: cfg.ServerPassword}, false
+		return auth.Credential{Password: cfg.ServerPassword}, learned
 	case secret.Kind == config.SecretMD5:
 		c.MD5 = secret.Text
 	} // with a verifier (SecretSCRAM) nobody can log in
 	if cfg.ServerUser != cfg.User {
-		return c, false
+		return c, learned
 	}
-	learned, taught := d.ring.Find(account(cfg))
-	if c.MD5 != "" {
-		learned.MD5 = c.MD5
+	learned, _ = d.ring.Find(auth.AccountOf(cfg))
+	stored := c.MD5
+	if c = learned; stored != "" {
+		c.MD5 = stored
 	}
-	return learned, taught
+	return c, learned
 }
 
 // addrPort is not valid for a Unix socket's address.

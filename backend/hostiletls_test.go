@@ -13,6 +13,7 @@ import (
 
 	"pooler/config"
 	"pooler/internal/pgtest/scripted"
+	"pooler/internal/tlsconn"
 )
 
 // expectSSLRequest reads one and answers with these bytes.
@@ -152,6 +153,83 @@ func TestACancelIsNeverSentInClearIfTheSessionWasNot(t *testing.T) {
 	}
 	c.Close()
 	<-srv.Done()
+}
+
+// Behind Terminate comes close_notify, which alone tells that nothing was cut off.
+func TestTheGoodbyeEndsTLSToo(t *testing.T) {
+	var end error
+	overTLS := scripted.Do("accept TLS with our own layer", func(c *scripted.Conn) error {
+		return expectSSLRequestAndShake(c, &end)
+	})
+	srv := scripted.New(t, scripted.Script{overTLS})
+	c, err := Dial(t.Context(), withTLS(srv, config.TLSVerifyFull))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	<-srv.Done()
+	if !errors.Is(end, io.EOF) {
+		t.Errorf("TLS has ended with %v", end)
+	}
+}
+
+// expectSSLRequestAndShake is a whole session: login, and what comes until the end. end is how TLS has ended.
+func expectSSLRequestAndShake(c *scripted.Conn, end *error) error {
+	if _, err := io.ReadFull(c.Net, make([]byte, len(sslRequest))); err != nil {
+		return err
+	}
+	if _, err := c.Net.Write([]byte{'S'}); err != nil {
+		return err
+	}
+	tc, _, err := tlsconn.Server(c.Net, papers.ServerConfig())
+	if err != nil {
+		return err
+	}
+	server := pgproto3.NewBackend(tc, tc)
+	if _, err := server.ReceiveStartupMessage(); err != nil {
+		return err
+	}
+	if _, err := tc.Write(scripted.Encode(letIn([]byte("four"))...)); err != nil {
+		return err
+	}
+	if m, err := server.Receive(); err != nil {
+		return fmt.Errorf("in place of Terminate: %v, %w", m, err)
+	}
+	_, _ = io.Copy(io.Discard, tc)
+	*end = tc.Layer().Err()
+	return tc.NetConn().Close()
+}
+
+// A version that was refused is remembered only if the server has spoken beyond it with the older one, and what was heard in
+// clear does not count for TLS.
+func TestOldServersAreKnownForCertain(t *testing.T) {
+	refuse := scripted.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "0A000", Message: "unsupported frontend protocol 3.2"})
+	letIn := scripted.Script{scripted.AcceptTrust(), scripted.ExpectEOF(), scripted.Close()}
+	for name, test := range map[string]struct {
+		second scripted.Script
+		old    bool
+	}{
+		"it lets in":     {letIn, true},
+		"it breaks off":  {scripted.Script{scripted.ExpectStartup(), scripted.Close()}, false},
+		"it refuses":     {scripted.Script{scripted.ExpectStartup(), scripted.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "3D000", Message: "no such database"})}, true},
+		"the same again": {scripted.Script{scripted.ExpectStartup(), refuse}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := scripted.New(t, scripted.Script{scripted.ExpectStartup(), refuse}, test.second)
+			cfg, d := poolForScript(srv), NewDialer(nil)
+			if c, err := d.Dial(t.Context(), cfg); err == nil {
+				c.Close()
+			}
+			<-srv.Done()
+			at := AddressOf(cfg.Host, cfg.Port)
+			if got := d.old.has(oldServer{at, true}); got != test.old {
+				t.Errorf("it is known as old: %t", got)
+			}
+			if d.old.has(oldServer{at, false}) {
+				t.Error("for TLS, too")
+			}
+		})
+	}
 }
 
 // expectEnd reads the end of the connection, and ends it: io.EOF of TLS is its close_notify.

@@ -227,3 +227,34 @@ func TestCVE_2026_6666_ErrorWithoutSQLSTATEInALogin(t *testing.T) {
 		})
 	}
 }
+
+// A server that somebody has put in PostgreSQL's place is told nothing by which it could get in there.
+func TestNoOtherMethodThanIsRequiredIsUsed(t *testing.T) {
+	for name, asks := range map[string]pgproto3.BackendMessage{
+		"password": &pgproto3.AuthenticationCleartextPassword{},
+		"md5":      &pgproto3.AuthenticationMD5Password{},
+		"nothing":  &pgproto3.AuthenticationOk{},
+	} {
+		srv := scripted.New(t, scripted.Script{scripted.ExpectStartup(), scripted.Send(asks), scripted.ExpectEOF(), scripted.Close()})
+		cfg := poolForScript(srv)
+		cfg.RequireAuth, cfg.ServerPassword = config.RequireSCRAM, secret
+		_, err := Dial(t.Context(), cfg)
+		if !errors.Is(err, ErrMethod) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", name, err)
+		}
+		<-srv.Done()
+	}
+	pg := protectedServer(t)
+	for user, want := range map[string]bool{"by_scram": true, "by_md5": false, "by_password": false, "tls_only": false} {
+		cfg := poolFor("127.0.0.1", pg.Port)
+		cfg.User, cfg.ServerUser, cfg.ServerPassword, cfg.RequireAuth = user, user, secret, config.RequireSCRAM
+		cfg.TLS.Mode = config.TLSPrefer
+		c, err := Dial(t.Context(), cfg)
+		if err == nil {
+			c.Close()
+		}
+		if (err == nil) != want || err != nil && !errors.Is(err, ErrMethod) {
+			t.Errorf("%s: %v", user, err)
+		}
+	}
+}

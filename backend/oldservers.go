@@ -2,6 +2,12 @@ package backend
 
 import "sync"
 
+// oldServer is a server as it was heard: in clear somebody else may have spoken, which must not weaken what TLS protects.
+type oldServer struct {
+	at      Address
+	inClear bool
+}
+
 // maxOldServers bounds what is remembered. One that is forgotten takes two connections for its next login, no more.
 const maxOldServers = 1000
 
@@ -9,21 +15,21 @@ const maxOldServers = 1000
 // others take it or negotiate it down. Any goroutine may use it.
 type oldServers struct {
 	mu    sync.Mutex
-	known map[Address]struct{}
+	known map[oldServer]struct{}
 }
 
-func (o *oldServers) has(a Address) bool {
+func (o *oldServers) has(a oldServer) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_, old := o.known[a]
 	return old
 }
 
-func (o *oldServers) add(a Address) {
+func (o *oldServers) add(a oldServer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.known == nil || len(o.known) >= maxOldServers {
-		o.known = map[Address]struct{}{}
+		o.known = map[oldServer]struct{}{}
 	}
 	o.known[a] = struct{}{}
 }

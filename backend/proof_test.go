@@ -99,28 +99,40 @@ func TestLearnedKeysLogIn(t *testing.T) {
 	if err := dial(cfg); !errors.Is(err, ErrNoPassword) {
 		t.Errorf("before anything is learned: %v", err)
 	}
-	ring.Learn(account(cfg), right)
+	ring.Learn(auth.AccountOf(cfg), right)
 	if err := dial(cfg); err != nil {
 		t.Errorf("with learned keys: %v", err)
 	}
 	other := cfg
 	other.User = "somebody" // whose pool logs in as by_scram
-	ring.Learn(account(other), right)
+	ring.Learn(auth.AccountOf(other), right)
 	if err := dial(other); !errors.Is(err, ErrNoPassword) {
 		t.Errorf("keys of another user's login were used: %v", err)
 	}
-	ring.Learn(account(cfg), wrong)
+	account := auth.AccountOf(cfg)
+	ring.Learn(account, wrong)
+	if err := dial(cfg); err != nil {
+		t.Errorf("what works was spoilt by what was learned later: %v", err)
+	}
+	ring.Forget(account)
+	ring.Learn(account, wrong)
 	configured := cfg
 	configured.ServerPassword = secret
 	if err := dial(configured); err != nil {
 		t.Errorf("a configured password comes first: %v", err)
 	}
 	var refusal *ServerError
-	if err := dial(cfg); !errors.As(err, &refusal) || refusal.Response.Code != "28P01" {
+	if err := dial(cfg); !errors.As(err, &refusal) || refusal.Response.Code != "28P01" || !Unproven(err) {
 		t.Errorf("with wrong keys: %v", err)
 	}
-	if _, known := ring.Find(account(cfg)); known {
+	if _, known := ring.Find(account); known {
 		t.Error("keys that PostgreSQL has refused are kept")
+	}
+	ring.Learn(account, wrong) // as if the password had been changed since they were right
+	ring.Accepted(account, wrong)
+	ring.Learn(account, right)
+	if err := dial(cfg); err != nil {
+		t.Errorf("with keys of a changed password and new ones: %v", err)
 	}
 }
 

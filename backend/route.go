@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,6 +17,7 @@ import (
 // route is how a PostgreSQL is reached: by a session, and in the same way by what cancels its statements.
 type route struct {
 	addr Address
+	at   string // the one of addr's addresses that a session has; "": any will do
 	tcp  config.TCP
 	tls  encryption
 	key  tlsKey
@@ -80,7 +82,7 @@ type link struct {
 
 // connect makes a connection. What comes before the first message ends with ctx.
 func (r route) connect(ctx context.Context) (*link, error) {
-	nc, err := (&net.Dialer{KeepAlive: -1, Control: tuned(r.tcp)}).DialContext(ctx, r.addr.Network, r.addr.Addr)
+	nc, err := (&net.Dialer{KeepAlive: -1, Control: tuned(r.tcp)}).DialContext(ctx, r.addr.Network, cmp.Or(r.at, r.addr.Addr))
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
@@ -160,11 +162,15 @@ func askForTLS(nc net.Conn) (bool, error) {
 	return false, fmt.Errorf("ask for TLS: it answers with %q, which is none of its protocol", answer[0])
 }
 
-// as is the way that l has taken, and no other: a key that came by TLS does not go back in clear.
+// as is the way that l has taken, and no other: a key that came by TLS does not go back in clear, nor to another server that
+// has the same name. A certificate is still that of the name.
 func (r route) as(l *link) route {
 	r.tls = tlsOnly
 	if l.cipher == "" {
 		r.tls = inClear
+	}
+	if tcp := addrPort(l.RemoteAddr()); tcp.IsValid() {
+		r.at = tcp.String()
 	}
 	return r
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pooler/config"
 	"pooler/internal/pgtest"
@@ -242,4 +243,56 @@ func TestTheSystemsCAsCheckTheNameToo(t *testing.T) {
 			t.Errorf("%s: the system's CAs have signed the test's server: %v", mode, err)
 		}
 	}
+}
+
+// A cancel goes to the very address that the session has, whatever the name leads to by then, and the certificate is still to
+// be that of the name.
+func TestACancelGoesWhereTheSessionIs(t *testing.T) {
+	pg := protectedServer(t)
+	for _, mode := range []config.TLSMode{config.TLSDisable, config.TLSVerifyFull} {
+		cfg := poolFor("localhost", pg.Port)
+		cfg.TLS = config.ServerTLS{Mode: mode, CAFile: papers.CA.CertFile}
+		c, err := Dial(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		way := c.wayBack()
+		way.addr = Address{"tcp", "gone.invalid:5432"}
+		if err := way.cancel(c.cancelKey, 10*time.Second); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if mode == config.TLSVerifyFull && way.with.ServerName != "localhost" {
+			t.Errorf("the certificate is to be that of %s", way.with.ServerName)
+		}
+		c.Close()
+	}
+}
+
+// A cancel is protected by the certificates of its time, not of the session's.
+func TestCancelsUseTheCertificatesOfNow(t *testing.T) {
+	pg := protectedServer(t)
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	cfg := configOf(t, pg.Port, fmt.Sprintf("server_tls_sslmode = \"verify-full\"\nserver_tls_ca_file = %q", ca))
+	d := NewDialer(nil)
+	load := func(cert []byte) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(ca, cert, 0o600), d.Configure(cfg)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load(papers.CA.Cert)
+	c, err := d.Dial(t.Context(), poolOfConfig(t, cfg, pgtest.Superuser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		ca   []byte
+		want bool
+	}{{papers.Other.Cert, false}, {papers.CA.Cert, true}} {
+		load(step.ca)
+		if err := c.wayBack().cancel(c.cancelKey, 10*time.Second); (err == nil) != step.want {
+			t.Errorf("got %v", err)
+		}
+	}
+	awaitGone(t, pg, c)
 }

@@ -148,7 +148,9 @@ func (c *Config) checkAuth(bad *faults) {
 		bad.add(toml.Key{"auth_query"}, "must be a query when auth_user is set")
 	}
 	c.authDBName(bad, toml.Key{"auth_dbname"}, c.AuthDBName)
-	bad.within(toml.Key{"scram_iterations"}, c.ScramIterations, 1, maxIterations)
+	c.checkLookupDatabase(bad)
+	bad.requireAuth(toml.Key{"server_require_auth"}, c.ServerRequireAuth)
+	bad.within(toml.Key{"scram_iterations"}, c.ScramIterations, 1, MaxIterations)
 	for key, users := range map[string][]string{"admin_users": c.AdminUsers, "stats_users": c.StatsUsers} {
 		if slices.Contains(users, "") {
 			bad.add(toml.Key{key}, "must not contain an empty name")
@@ -156,8 +158,10 @@ func (c *Config) checkAuth(bad *faults) {
 	}
 }
 
-// maxIterations takes half a second of a processor; PostgreSQL's own limit would take minutes.
-const maxIterations = 1_000_000
+// MaxIterations is how many rounds of SCRAM's hash are computed at most, whoever names them: about half a second of a
+// processor. It is more than OWASP recommends for PBKDF2-HMAC-SHA256 (600,000), and 244 times PostgreSQL's default.
+// PostgreSQL itself has no limit, so that any of its users could stop us for minutes by a secret of his own making.
+const MaxIterations = 1_000_000
 
 // missingFor names the keys that an auth_type needs and that are not set, or nothing.
 func (c *Config) missingFor(t AuthType) string {
@@ -182,6 +186,21 @@ func (c *Config) checkDatabaseAuth(bad *faults, at func(string) toml.Key, db Dat
 		bad.add(at("auth_user"), "needs auth_query")
 	}
 	c.authDBName(bad, at("auth_dbname"), db.AuthDBName)
+	bad.requireAuth(at("server_require_auth"), db.ServerRequireAuth)
+}
+
+// checkLookupDatabase refuses that strangers choose the database in which auth_user logs in, and that each name they invent
+// makes a pool and a login to PostgreSQL.
+func (c *Config) checkLookupDatabase(bad *faults) {
+	db, ok := c.Databases["*"]
+	if !ok || orElse(db.AuthUser, c.AuthUser) == "" || orElse(db.AuthDBName, c.AuthDBName) != "" {
+		return
+	}
+	key := toml.Key{"auth_dbname"}
+	if db.AuthUser != "" {
+		key = toml.Key{"databases", "*", "auth_dbname"}
+	}
+	bad.add(key, `must name the database in which auth_user asks: [databases."*"] serves every name that somebody invents, and none has logged in yet`)
 }
 
 // authDBName checks the name of a database in which passwords are looked up.

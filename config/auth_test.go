@@ -15,7 +15,7 @@ func TestLogInKeysThatAreWhole(t *testing.T) {
 		{"certificates", "auth_type = \"cert\"\nauth_file = \"\"\nclient_tls_sslmode = \"prefer\"\nclient_tls_ca_file = \"ca\"\n" + certAndKey},
 		{"LDAP", "auth_type = \"ldap\"\nauth_file = \"\"\nauth_ldap_options = 'ldapserver=l'"},
 		{"OAuth", "auth_type = \"oauth\"\nauth_file = \"\"\nauth_oauth_options = 'issuer=\"https://a\"'"},
-		{"a server that is asked, instead of a file", "auth_file = \"\"\nauth_user = \"lookup\""},
+		{"a server that is asked, instead of a file", "auth_file = \"\"\nauth_user = \"lookup\"\nauth_dbname = \"postgres\""},
 		{"a database's server that is asked", "auth_file = \"\"\n[databases.a]\nauth_user = \"lookup\"\nauth_query = \"SELECT 1\""},
 		{"trusted proxies", `proxy_protocol = ["10.0.0.0/8", "::1", "unix"]`},
 	} {
@@ -31,8 +31,9 @@ func TestLogInKeysThatAreRefused(t *testing.T) {
 		{"LDAP without a server", `auth_type = "ldap"`, `1: auth_type: ldap needs auth_ldap_options, such as ldapurl="ldaps://ldap.example.net/…"`},
 		{"OAuth without an issuer", `auth_type = "oauth"`, `1: auth_type: oauth needs auth_oauth_options, such as issuer="https://login.example.net" scope="openid" audience="pooler"`},
 		{"maps that nobody names", `auth_ident_file = "i"`, `1: auth_ident_file: does nothing without auth_type = "hba", whose lines name its maps`},
-		{"a question without words", "auth_user = \"u\"\nauth_query = \"\"", "2: auth_query: must be a query when auth_user is set"},
+		{"a question without words", "auth_user = \"u\"\nauth_query = \"\"\nauth_dbname = \"d\"", "2: auth_query: must be a query when auth_user is set"},
 		{"a database's question that nobody asks", "[databases.a]\nauth_query = \"SELECT 1\"", "2: databases.a.auth_query: does nothing without auth_user, the user who asks"},
+		{"a database to ask in that strangers choose", "auth_user = \"u\"", `1: auth_dbname: must name the database in which auth_user asks: [databases."*"] serves every name that somebody invents, and none has logged in yet`},
 		{"a database to ask in that is not served", "auth_dbname = \"pooler\"", `1: auth_dbname: want a name that a [databases.NAME] serves, got "pooler"`},
 		{"no rounds", "scram_iterations = 0", "1: scram_iterations: must be at least 1, got 0"},
 		{"LDAP options that are no string, without showing them", "auth_ldap_options = 12345", "1: auth_ldap_options: want a string between quotes"},
@@ -95,7 +96,7 @@ func TestNoAuthLookup(t *testing.T) {
 	if l, ok := mustParse(t, anyDatabase).AuthLookup("app"); ok {
 		t.Errorf("nobody asks, got %+v", l)
 	}
-	c := mustParse(t, "auth_user = \"lookup\""+anyDatabase)
+	c := mustParse(t, "auth_user = \"lookup\"\n[databases.any]")
 	if l, ok := c.AuthLookup("pooler"); ok {
 		t.Errorf("the console has no server of its own, got %+v", l)
 	}
@@ -105,7 +106,7 @@ func TestNoAuthLookup(t *testing.T) {
 }
 
 func TestAuthFileIsReadWhereItIsOfUse(t *testing.T) {
-	const lookup = "auth_user = \"lookup\"\n"
+	const lookup = "auth_user = \"lookup\"\nauth_dbname = \"postgres\"\n"
 	hba := "auth_type = \"hba\"\nauth_hba_file = \"h\"\n"
 	for _, tt := range []struct {
 		name, text            string
@@ -191,4 +192,21 @@ func writeFile(t *testing.T, dir, name, text string, mode os.FileMode) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestOnlyWhereAnyNameIsServedTheDatabaseToAskInMustBeNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"[databases.\"*\"]\nauth_user = \"u\"":                                                        `databases."*".auth_dbname`,
+		"[databases.\"*\"]\nauth_user = \"u\"\nauth_dbname = \"postgres\"":                            "",
+		"auth_dbname = \"postgres\"\n[databases.\"*\"]\nauth_user = \"u\"":                            "",
+		"auth_user = \"u\"\n[databases.\"*\"]\nauth_dbname = \"postgres\"":                            "",
+		"auth_user = \"u\"\n[databases.a]\n[databases.b]":                                             "",
+		"[databases.a]\nauth_user = \"u\"\n[databases.\"*\"]\nport = 1":                               "",
+		"auth_user = \"u\"\n[databases.a]\nauth_dbname = \"a\"\n[databases.\"*\"]\ndbname = \"prod\"": "auth_dbname",
+	} {
+		_, err := Parse("p.toml", []byte(text))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want+": must name the database") {
+			t.Errorf("%s\n%v", text, err)
+		}
+	}
 }

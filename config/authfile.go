@@ -114,8 +114,21 @@ func LoadAuthFile(path string) (*AuthFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.Warnings = append(a.Warnings, exposed(path, "it holds secrets")...)
+	a.Warnings = append(a.Warnings, Exposed(path, "it holds secrets")...)
 	return a, nil
+}
+
+// HasClearText tells whether any user's password stands there as it is. There may be no file (nil).
+func (a *AuthFile) HasClearText() bool {
+	if a == nil {
+		return false
+	}
+	for _, s := range a.secrets {
+		if s.Kind == SecretClear {
+			return true
+		}
+	}
+	return false
 }
 
 // ParseAuthFile reads the text of an auth_file; name stands for it in messages. The error joins

@@ -56,6 +56,7 @@ type Config struct {
 	ServerTLSProtocols   string         `toml:"server_tls_protocols"`
 	ServerTLSCiphers     string         `toml:"server_tls_ciphers"`
 	ServerTLSNegotiation TLSNegotiation `toml:"server_tls_sslnegotiation"`
+	ServerRequireAuth    RequireAuth    `toml:"server_require_auth"`
 
 	MaxClientConn                   int `toml:"max_client_conn"`
 	MaxDBClientConnections          int `toml:"max_db_client_connections"` // 0 = no limit, as below
@@ -128,8 +129,8 @@ type Config struct {
 	LeakPinned            Duration `toml:"leak_pinned"`
 	LeakGrowth            Duration `toml:"leak_growth"`
 	ShowLiterals          bool     `toml:"show_literals"`
-	TraceEndpoint         string   `toml:"trace_endpoint" reload:"restart"` // "" = no traces
-	TraceSample           int      `toml:"trace_sample"`                    // 0 = only what a traceparent asks for
+	TraceEndpoint         string   `toml:"trace_endpoint" reload:"restart" secret:"true"` // "" = no traces
+	TraceSample           int      `toml:"trace_sample"`                                  // 0 = only what a traceparent asks for
 
 	TCPKeepalive   bool     `toml:"tcp_keepalive"`
 	TCPKeepidle    Duration `toml:"tcp_keepidle"`
@@ -181,6 +182,7 @@ type Database struct {
 	ServerTLSKeyFile     string         `toml:"server_tls_key_file" path:"file"`
 	ServerTLSCAFile      string         `toml:"server_tls_ca_file" path:"file"`
 	ServerTLSNegotiation TLSNegotiation `toml:"server_tls_sslnegotiation"`
+	ServerRequireAuth    RequireAuth    `toml:"server_require_auth"`
 
 	PoolSize               int       `toml:"pool_size"`
 	MinPoolSize            *int      `toml:"min_pool_size"`

@@ -68,7 +68,8 @@ func TestDRCPParametersCanBeSet(t *testing.T) {
 func TestPoolKeysAreAllButThese(t *testing.T) {
 	stay := []string{
 		"host", "port", "dbname", "user", "password", "auth_user", "auth_query", "auth_dbname",
-		"server_tls_sslmode", "server_tls_cert_file", "server_tls_key_file", "server_tls_ca_file", "server_tls_sslnegotiation", "on_get", "on_release", "hook_failure", "state_check", "state_policy", "reaper_exempt",
+		"server_tls_sslmode", "server_tls_cert_file", "server_tls_key_file", "server_tls_ca_file", "server_tls_sslnegotiation", "server_require_auth",
+		"on_get", "on_release", "hook_failure", "state_check", "state_policy", "reaper_exempt",
 	}
 	for _, f := range fieldsOf(reflect.TypeFor[Database]()) {
 		if slices.Contains(PoolKeys(), f.key) == slices.Contains(stay, f.key) {

@@ -111,7 +111,7 @@ func decodeStruct(at toml.Key, table map[string]any, dst reflect.Value, bad *fau
 func decodeMap(path toml.Key, v any, dst reflect.Value, bad *faults) {
 	tables, ok := v.(map[string]any)
 	if !ok {
-		bad.add(path, "want tables [%s.NAME], got %s", path, show(v))
+		bad.add(path, "want tables [%s.NAME], got %s", path, showKind(v))
 		return
 	}
 	dst.Set(reflect.MakeMap(dst.Type()))
@@ -123,7 +123,7 @@ func decodeMap(path toml.Key, v any, dst reflect.Value, bad *faults) {
 		}
 		table, ok := tables[name].(map[string]any)
 		if !ok {
-			bad.add(path, "want a table [%s], got %s", path, show(tables[name]))
+			bad.add(path, "want a table [%s], got %s", path, showKind(tables[name]))
 			continue
 		}
 		elem := reflect.New(dst.Type().Elem())

@@ -68,18 +68,18 @@ func (c *Config) Files() []string {
 func (c *Config) Warnings(path string) []string {
 	secrets := false
 	eachKey(reflect.ValueOf(c).Elem(), func(f field, v reflect.Value) {
-		holds := f.secret && v.String() != "" && (f.key != ldapKey || strings.Contains(v.String(), "ldapbindpasswd"))
+		holds := f.secret && v.String() != "" && (f.key != ldapKey || strings.Contains(v.String(), "ldapbindpasswd")) && (f.key != "trace_endpoint" || strings.Contains(v.String(), "@"))
 		secrets = secrets || holds
 	})
 	if !secrets {
 		return nil
 	}
-	return exposed(path, "it holds passwords")
+	return Exposed(path, "it holds passwords")
 }
 
-// exposed warns of a secret that everybody may read. It is no more than a warning: the file may be a mounted secret, whose mode
+// Exposed warns of a secret that everybody may read. It is no more than a warning: the file may be a mounted secret, whose mode
 // the operator cannot choose.
-func exposed(path, what string) []string {
+func Exposed(path, what string) []string {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm()&0o004 == 0 {
 		return nil

@@ -18,6 +18,7 @@ type Pool struct {
 	ServerUser     string
 	ServerPassword string // "" when the configuration holds none
 	TLS            ServerTLS
+	RequireAuth    RequireAuth // how it may be logged in to
 
 	Size        int
 	MinSize     int
@@ -129,6 +130,7 @@ func (c *Config) Pool(database, user string) (Pool, bool) {
 		ServerUser:     serverUser,
 		ServerPassword: orElse(db.Password, c.Users[serverUser].Password),
 		TLS:            c.serverTLS(db, c.Users[serverUser]),
+		RequireAuth:    orElse(db.ServerRequireAuth, c.ServerRequireAuth),
 
 		Size: size,
 		// A wider minimum gives way to a narrower size.

@@ -20,6 +20,7 @@ func another(t *testing.T, key string, v reflect.Value) string {
 		"state_policy": `{ listen = "error" }`, "trace_endpoint": "https://collector:4318/v1",
 		"proxy_protocol": "10.0.0.0/8, unix", "auth_dbname": "other", "client_tls_sslmode": "verify-full", "server_tls_sslmode": "verify-full",
 		"client_tls_protocols": "tlsv1.3", "server_tls_protocols": "tlsv1.2", "server_tls_sslnegotiation": "direct",
+		"server_require_auth": "!password, !md5",
 	}[key]; ok {
 		return value
 	}
@@ -52,6 +53,7 @@ func TestEveryKeyOfTheTopCanBeSet(t *testing.T) {
 		"reaper_client_threshold": "5", "reaper_server_threshold": "5", "trace_endpoint": "http://collector:4318", "auth_type": "hba", "auth_hba_file": "hba",
 		"client_tls_cert_file": "c", "client_tls_key_file": "k", "client_tls_ca_file": "ca",
 		"server_tls_key_file": "k", "server_tls_ca_file": "ca", "server_tls_sslmode": "require",
+		"auth_dbname": "postgres",
 	}
 	for _, doc := range []*Document{d, NewDocument("d", []byte(anyDatabase))} {
 		for key, value := range needed {

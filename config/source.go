@@ -59,6 +59,9 @@ func syntaxFault(text string, err error) *fault {
 	if near := lines[min(n, len(lines))-1] + parse.LastKey; strings.Contains(near, "password") || strings.Contains(near, "ldap") {
 		return &fault{line: n, reason: "not valid TOML; is the password between quotes?"}
 	}
+	if strings.HasPrefix(parse.Message, "expected value but found") { // it quotes that: a password under a mistyped key, maybe
+		return &fault{line: n, reason: "not valid TOML: want a value; strings go between quotes"}
+	}
 	return &fault{line: n, reason: "not valid TOML: " + parse.Message}
 }
 

@@ -196,3 +196,11 @@ func show(v any) string {
 	}
 	return "a date or time"
 }
+
+// showKind is show for what stands in place of a table: a string may be a password, or have one in it.
+func showKind(v any) string {
+	if _, ok := v.(string); ok {
+		return "a string"
+	}
+	return show(v)
+}

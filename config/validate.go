@@ -158,7 +158,7 @@ func (c *Config) checkMonitor(bad *faults) {
 		return
 	}
 	if u, err := url.Parse(c.TraceEndpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		bad.add(toml.Key{"trace_endpoint"}, `want the URL of an OTLP/HTTP collector such as "http://localhost:4318", got %q`, c.TraceEndpoint)
+		bad.add(toml.Key{"trace_endpoint"}, `want the URL of an OTLP/HTTP collector such as "http://localhost:4318", got %s`, showAddress(c.TraceEndpoint))
 	}
 }
 
@@ -205,7 +205,7 @@ func (c *Config) checkDatabases(bad *faults) {
 		if strings.HasPrefix(db.Host, "/") {
 			bad.socketDir(at("host"), db.Host)
 		} else if reason := badHost(db.Host); reason != "" {
-			bad.add(at("host"), "%s, got %q", reason, db.Host)
+			bad.add(at("host"), "%s, got %s", reason, showAddress(db.Host))
 		}
 		bad.within(at("port"), db.Port, 1, maxPort)
 		if db.Password != "" && db.User == "" {
@@ -343,6 +343,14 @@ func among[T ~string](fs *faults, key toml.Key, got T, want ...T) {
 	if !slices.Contains(want, got) {
 		fs.add(key, "want %s, got %q", oneOf(want), got)
 	}
+}
+
+// showAddress quotes what should be an address, unless it may be a URL or a connection string with a password in it.
+func showAddress(s string) string {
+	if strings.ContainsAny(s, "@=") {
+		return "something else"
+	}
+	return strconv.Quote(s)
 }
 
 // badHost says why s cannot be the name or the address of a host, or nothing.

@@ -4,6 +4,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"pooler/config"
 	"pooler/internal/auth"
@@ -45,9 +47,9 @@ func (srv *Server) loadCredentials(cfg *config.Config) (*credentials, error) {
 }
 
 // keysFor keeps what has been derived, and the salts that are made up for those who do not exist: they must not tell by
-// changing that they are made up.
+// changing that they are made up. What cfg changes is for Configure, when all has gone well.
 func (srv *Server) keysFor(cfg *config.Config) *auth.Keys {
-	if now := srv.settings.Load(); now != nil && now.cfg.ScramIterations == cfg.ScramIterations && now.cfg.ScramKeyCache == cfg.ScramKeyCache {
+	if now := srv.settings.Load(); now != nil {
 		return now.credentials.keys
 	}
 	return auth.NewKeys(cfg.ScramIterations, cfg.ScramKeyCache)
@@ -93,6 +95,24 @@ func checkGroups(cfg *config.Config, cr *credentials) error {
 		return fmt.Errorf("auth_hba_file: a line %w", errGroups)
 	}
 	return nil
+}
+
+// groupless tells of databases for whose users nobody can be asked where a line speaks of the members of roles: by such a
+// line, and what stands below it, nobody can get in there.
+func (cr *credentials) groupless(cfg *config.Config) (warnings []string) {
+	if !cr.rules.NeedsGroups() {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(cfg.Databases))
+	if len(cfg.AdminUsers)+len(cfg.StatsUsers) > 0 {
+		names = append(names, "pooler")
+	}
+	for _, name := range names {
+		if _, err := whomToAsk(cfg, name); err != nil {
+			warnings = append(warnings, fmt.Sprintf("a line asks who is a member of a role, and %v; logins that come to it fail", err))
+		}
+	}
+	return warnings
 }
 
 // mapless tells of lines whose map there is not: as with PostgreSQL, they let nobody in.

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pooler/backend"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
@@ -72,10 +70,7 @@ func (s *Session) inTransaction() bool {
 }
 
 // unread tells whether the client has sent something that has not been read yet.
-func (s *Session) unread() bool {
-	n, err := unix.IoctlGetInt(s.client.Fd(), unix.TIOCINQ)
-	return err == nil && n > 0
-}
+func (s *Session) unread() bool { return s.client.Unread() }
 
 // crew is the sessions of one loop, whose thread alone touches it, but for what is atomic. It is looked at every
 // lookEvery: time limits need no timer of each client, and how long something lasts is known from one look to the next.

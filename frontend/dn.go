@@ -3,6 +3,7 @@ package frontend
 import (
 	"encoding/asn1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -10,9 +11,9 @@ import (
 // distinguishedName writes a certificate's subject, in DER, as PostgreSQL compares it (port->peer_dn): in the form of RFC
 // 2253 as OpenSSL has it (X509_NAME_print_ex with XN_FLAG_RFC2253), the last part first.
 func distinguishedName(subject []byte) (string, error) {
-	var parts []attributeSET
-	if rest, err := asn1.Unmarshal(subject, &parts); err != nil || len(rest) > 0 {
-		return "", fmt.Errorf("the subject of the client certificate cannot be read: %w", err)
+	parts, err := parseName(subject)
+	if err != nil {
+		return "", err
 	}
 	var b strings.Builder
 	for i := len(parts) - 1; i >= 0; i-- {
@@ -24,6 +25,33 @@ func distinguishedName(subject []byte) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// commonName is the first CN of a certificate's subject, in DER, which is the one that PostgreSQL goes by (port->peer_cn,
+// X509_NAME_get_text_by_NID): byte for byte as it stands there, in whatever encoding. "" if there is none.
+func commonName(subject []byte) (string, error) {
+	parts, err := parseName(subject)
+	for _, part := range parts {
+		for _, a := range part {
+			if a.Type.Equal(oidCommonName) {
+				return string(a.Value.Bytes), err
+			}
+		}
+	}
+	return "", err
+}
+
+var oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
+
+func parseName(subject []byte) (parts []attributeSET, err error) {
+	rest, err := asn1.Unmarshal(subject, &parts)
+	if err == nil && len(rest) > 0 {
+		err = errors.New("there is something behind it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the subject of the client certificate cannot be read: %w", err)
+	}
+	return parts, nil
 }
 
 // attributeSET is one part of a name. The asn1 package knows by the type's name that it is a set.

@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,8 +16,8 @@ type farewell struct {
 }
 
 const (
-	maxLingering  = 64 // clients given that moment at a time; beyond, they are closed at once
-	lingerSeconds = 1
+	maxLingering = 64 // clients given that moment at a time; beyond, they are closed at once
+	lingerFor    = time.Second
 )
 
 func (f *farewell) close(client *loop.Stream, linger bool) {
@@ -45,8 +46,8 @@ func lingerOn(socket loop.Socket) {
 	if err := unix.SetNonblock(fd, false); err != nil {
 		return
 	}
-	limit := unix.Timeval{Sec: lingerSeconds}
-	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
+	over := time.Now().Add(lingerFor)
+	limit := unix.NsecToTimeval(int64(lingerFor))
 	if socket.Layer != nil {
 		_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
 		_, _ = unix.Write(fd, socket.Layer.SealClose(nil))
@@ -54,6 +55,11 @@ func lingerOn(socket loop.Socket) {
 	_ = unix.Shutdown(fd, unix.SHUT_WR)
 	var b [4096]byte
 	for range 64 { // a client that does not stop sending is not listened to for ever
+		limit = unix.NsecToTimeval(int64(time.Until(over)))
+		if limit.Nano() <= 0 { // which would mean for ever
+			return
+		}
+		_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
 		if n, err := unix.Read(fd, b[:]); n <= 0 || err != nil {
 			return
 		}

@@ -27,6 +27,7 @@ type greeter struct {
 	remote   netip.AddrPort // where a PROXY header says that it is, if there is one; invalid: a Unix socket
 	since    time.Time
 	deadline time.Time
+	heard    time.Duration      // when it had something to say last, or began to be awaited
 	shake    *tlsconn.Handshake // under way
 	tls      *tlsFacts          // nil: it comes in the clear
 	start    *startup
@@ -76,7 +77,7 @@ func (srv *Server) greet(l *loop.Loop, fd int, remote netip.AddrPort) {
 	}
 	srv.spreadProbes(fd, remote, cfg.TCP())
 	now := time.Now()
-	g := &greeter{srv: srv, loop: l, remote: remote, since: now, deadline: now.Add(time.Duration(cfg.ClientLoginTimeout))}
+	g := &greeter{srv: srv, loop: l, remote: remote, since: now, heard: l.Now(), deadline: now.Add(time.Duration(cfg.ClientLoginTimeout))}
 	g.stream = l.AttachUnwatched(fd, g)
 	if g.proxied = current.proxies.Contain(remote.Addr()); g.proxied {
 		g.owed = owesHeader
@@ -131,8 +132,19 @@ func (g *greeter) OnReadable() {
 		g.leave(io.EOF) // a port scan or a health check: it said nothing
 		return
 	}
-	g.buf = nil
+	g.buf, g.heard = nil, g.loop.Now()
 	g.take(chunk[:kept+n])
+}
+
+// goOn ends the time in which the client had nothing to say.
+func (g *greeter) goOn() { g.summing, g.heard = false, g.loop.Now() }
+
+// silence is for how long the client has been awaited; 0: it is not, or may be about to speak.
+func (g *greeter) silence() time.Duration {
+	if g.summing || g.held || g.shake != nil && !g.shake.Awaits() {
+		return 0
+	}
+	return g.loop.Now() - g.heard
 }
 
 // take goes on with what the client has sent.
@@ -141,7 +153,7 @@ func (g *greeter) take(b []byte) {
 	case g.claim != nil:
 		g.readProof(b)
 	case g.shake != nil:
-		g.shake.Feed(b)
+		g.feed(b)
 	case g.owed == owesHeader:
 		if rest, ok := g.readProxyHeader(b); ok && len(rest) > 0 {
 			g.take(rest)
@@ -193,7 +205,7 @@ func (g *greeter) begin(start *startup, early []byte) {
 	now := srv.settings.Load()
 	g.start = start
 	g.stream.Write(start.appendNegotiation(nil))
-	if now.cfg.ClientTLSMode.Required() && g.tls == nil && g.remote.IsValid() {
+	if now.cfg.ClientTLSMode.Required() && g.tls == nil && !g.local() {
 		g.leave(errClear)
 		return
 	}
@@ -214,7 +226,7 @@ func (g *greeter) begin(start *startup, early []byte) {
 		g.become(early)
 		return
 	}
-	g.identify(early)
+	g.identify(now, early)
 }
 
 // become makes a session of a client that is who it says.

@@ -1,18 +1,45 @@
 package frontend
 
 import (
+	"fmt"
 	"io"
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pooler/internal/journal"
 )
 
-// guesses bounds how many wrong cancel keys can be tried from one place: a budget, which fills up again with time. Whoever
-// has used it up is not looked at any more, so that a right guess would be none either; those elsewhere are not affected.
-// It belongs to the loop that accepts.
+// guesses bounds how many wrong cancel keys of 4 bytes can be tried from one place: a budget, which fills up again with time.
+// Whoever has used it up is not looked at any more, so that a right guess would be none either; those elsewhere are not
+// affected. Keys of 32 bytes cannot be guessed: they are looked at whatever neighbours do. It belongs to the loop that accepts.
 type guesses struct {
-	places map[netip.Addr]*guesser
+	places map[haunt]*guesser
+}
+
+// haunt is a place that guesses may come from: an address, or a user of this machine.
+type haunt struct {
+	place netip.Addr // not valid: the uid counts
+	uid   uint32
+}
+
+func (h haunt) String() string {
+	if h.place.IsValid() {
+		return h.place.String()
+	}
+	return fmt.Sprintf("unix, uid %d", h.uid)
+}
+
+// haunt is where the client is.
+func (g *greeter) haunt() haunt {
+	h := haunt{place: placeOf(g.remote.Addr())}
+	if !h.place.IsValid() {
+		if peer, err := unix.GetsockoptUcred(g.stream.Fd(), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			h.uid = peer.Uid
+		}
+	}
+	return h
 }
 
 const (
@@ -29,20 +56,20 @@ type guesser struct {
 }
 
 // spent tells whether the place has used up its budget.
-func (q *guesses) spent(place netip.Addr, now time.Duration) bool {
+func (q *guesses) spent(place haunt, now time.Duration) bool {
 	g := q.places[place]
 	return g != nil && g.whole-now > (guessBudget-1)*guessRefill
 }
 
 // wrong takes one off the budget of the place.
-func (q *guesses) wrong(place netip.Addr, now time.Duration) {
+func (q *guesses) wrong(place haunt, now time.Duration) {
 	g := q.places[place]
 	if g == nil {
 		if len(q.places) >= maxGuessers {
 			q.forgetOne(now)
 		}
 		if q.places == nil {
-			q.places = map[netip.Addr]*guesser{}
+			q.places = map[haunt]*guesser{}
 		}
 		g = &guesser{}
 		q.places[place] = g
@@ -52,7 +79,7 @@ func (q *guesses) wrong(place netip.Addr, now time.Duration) {
 
 // forgetOne drops a place, of a few that chance has chosen the one whose budget is nearest to being whole.
 func (q *guesses) forgetOne(now time.Duration) {
-	var least netip.Addr
+	var least haunt
 	var whole time.Duration
 	looks := 0
 	for place, g := range q.places {
@@ -67,7 +94,7 @@ func (q *guesses) forgetOne(now time.Duration) {
 }
 
 // tell reports whether it is time for the log to hear of the place, and takes it that it does.
-func (q *guesses) tell(place netip.Addr, now time.Duration) bool {
+func (q *guesses) tell(place haunt, now time.Duration) bool {
 	g := q.places[place]
 	if g == nil || g.told > 0 && now-g.told < guessTold {
 		return false
@@ -79,27 +106,27 @@ func (q *guesses) tell(place netip.Addr, now time.Duration) bool {
 // cancelFor carries out a cancel request that came from g, unless too many from there were wrong. It gets no answer.
 func (g *greeter) cancelFor(key cancelKey) {
 	srv, l, now := g.srv, g.loop, g.loop.Now()
-	place := placeOf(g.remote.Addr())
-	if srv.guesses.spent(place, now) {
+	place, guessable := g.haunt(), len(key.secret) < longSecret
+	if guessable && srv.guesses.spent(place, now) {
 		srv.counters.cancelsIgnored.Add(1)
 		srv.noteGuessing(place, now)
 		g.leave(io.EOF)
 		return
 	}
 	g.stream.Pause()
-	if !srv.cancel(key, func() { l.Post(func() { g.leave(io.EOF) }) }) {
+	if !srv.cancel(key, func() { l.Post(func() { g.leave(io.EOF) }) }) && guessable {
 		srv.guesses.wrong(place, now)
 	}
 }
 
 // noteGuessing logs and keeps in the journal that cancel requests from there are not looked at.
-func (srv *Server) noteGuessing(place netip.Addr, now time.Duration) {
+func (srv *Server) noteGuessing(place haunt, now time.Duration) {
 	const reason = "cancel_guessing"
 	srv.journal.Note(journal.Event{
-		Kind: journal.LimitReached, Reason: reason, Address: sourceName(place),
+		Kind: journal.LimitReached, Reason: reason, Address: sourceName(place.place),
 		Detail: "Cancel requests from there are not looked at for now: too many had a wrong key.",
 	})
 	if srv.guesses.tell(place, now) {
-		srv.log.Warn("cancel requests are not looked at for now: too many from there had a wrong key", "remote", sourceName(place))
+		srv.log.Warn("cancel requests are not looked at for now: too many from there had a wrong key", "remote", place.String())
 	}
 }

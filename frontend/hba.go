@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"pooler/backend"
 	"pooler/config"
 	"pooler/internal/auth"
-	"pooler/internal/gate"
 	"pooler/internal/hba"
 	"pooler/pool"
 )
@@ -18,14 +18,14 @@ import (
 // claim is a greeter's claim to be a user, while it is looked into. It belongs to the greeter's loop, and to a goroutine
 // while the greeter is summing.
 type claim struct {
-	cr      *credentials
-	who     hba.Client
-	facts   hba.Facts
+	*current // what it goes by, from beginning to end
+	who      hba.Client
+	inquiry
 	rule    *hba.Rule
 	proof   auth.Proof
 	looked  question // what the secret is the answer to
 	cached  bool     // it was the answer to an earlier login's
-	instead error    // what the client is told when its proof has failed, which it must
+	instead error    // why it gets no session, which it is told when it has proven itself
 	cancel  context.CancelFunc
 }
 
@@ -36,44 +36,72 @@ func (c *claim) drop() {
 	}
 }
 
+// local tells whether the client is on this machine: at the other end of a Unix socket, and not behind a proxy there.
+func (g *greeter) local() bool { return !g.proxied && !g.remote.IsValid() }
+
 // identify has the client prove that it is who it says, by the rule that it falls under. early is what it has sent behind
 // its StartupMessage.
-func (g *greeter) identify(early []byte) {
+func (g *greeter) identify(now *current, early []byte) {
 	g.buf = slices.Clone(early)
-	g.claim = &claim{cr: g.srv.settings.Load().credentials, who: hba.Client{
-		Local: !g.remote.IsValid(), TLS: g.tls != nil, Addr: g.remote.Addr(), Database: g.start.database, User: g.start.user,
+	g.claim = &claim{current: now, who: hba.Client{
+		Local: g.local(), TLS: g.tls != nil, Addr: g.remote.Addr(), Database: g.start.database, User: g.start.user,
 	}}
+	if _, known := now.cfg.Database(g.start.database); !known && !config.IsConsole(g.start.database) {
+		g.claim.instead = noSuchDatabase(g.start.database)
+	}
 	g.findRule()
 }
 
 // findRule finds the rule, if need be with what others have to be asked for first.
 func (g *greeter) findRule() {
 	c, srv := g.claim, g.srv
-	rule, need := c.cr.rules.Match(c.who, c.facts)
+	rule, need := c.credentials.rules.Match(c.who, c.facts)
+	if err := c.mayAsk(need); err != nil {
+		g.leave(unchecked(err))
+		return
+	}
 	switch need {
 	case hba.NeedNothing:
 		g.follow(rule)
 	case hba.NeedGroups:
 		g.findGroups(g.findRule)
 	case hba.NeedHostName:
-		g.elsewhere(srv.resolving, func(ctx context.Context) { c.facts.HostNames = srv.hostNames(ctx, c.who.Addr) }, g.findRule)
+		g.elsewhere(srv.naming.of(placeOf(c.who.Addr)), func(ctx context.Context) { c.facts.HostNames = srv.hostNames(ctx, c.who.Addr) }, g.findRule)
 	case hba.NeedInterfaces:
 		g.elsewhere(srv.resolving, func(ctx context.Context) { c.facts.Interfaces = srv.interfaces(ctx) }, g.findRule)
 	}
 }
 
-// findGroups finds out of which roles the user is a member, and goes on with then.
+// findGroups finds out of which roles the user is a member, and goes on with then. Of a database that does not exist nobody
+// can be asked: its users are members of nothing.
 func (g *greeter) findGroups(then func()) {
 	c := g.claim
-	about, ok := g.srv.Config().AuthLookup(c.who.Database)
-	if !ok {
-		g.leave(unchecked(fmt.Errorf("there is no auth_user, or no database, to ask for the roles of users of database %q", c.who.Database)))
+	about, err := whomToAsk(c.cfg, c.who.Database)
+	switch {
+	case err != nil && c.instead != nil:
+		c.facts.Groups = map[string]bool{}
+		then()
+		return
+	case err != nil:
+		g.leave(unchecked(err))
 		return
 	}
 	g.lookUp(question{about, c.who.User, true}, func(a finding) {
 		c.facts.Groups = a.groups
 		then()
 	})
+}
+
+// whomToAsk says who is to be asked for the roles of users of a database.
+func whomToAsk(cfg *config.Config, database string) (config.AuthLookup, error) {
+	about, ok := cfg.AuthLookup(database)
+	switch {
+	case ok:
+		return about, nil
+	case about.User == "":
+		return about, fmt.Errorf("there is no auth_user to ask for the roles of users of database %q", database)
+	}
+	return about, fmt.Errorf("there is no auth_dbname in which to ask for the roles of users of database %q", database)
 }
 
 // follow does what the rule demands.
@@ -83,7 +111,9 @@ func (g *greeter) follow(rule *hba.Rule) {
 		if rule != nil {
 			g.method = methodReject
 		}
-		g.leave(refusalOf(hba.Refusal(c.who, rule)))
+		refusal := refusalOf(hba.Refusal(c.who, rule))
+		refusal.Cause = c.instead
+		g.leave(refusal)
 		return
 	}
 	if rule.ClientCert() != "" && g.certificate() == nil {
@@ -99,10 +129,10 @@ func (g *greeter) follow(rule *hba.Rule) {
 	case hba.Peer:
 		g.askSystem()
 	case hba.LDAP:
-		ask, p := auth.LDAP(c.cr.directories[rule], c.who.User)
+		ask, p := auth.LDAP(c.credentials.directories[rule], c.who.User)
 		g.prove(p, ask)
 	case hba.OAuth:
-		ask, p := auth.OAuth(c.cr.validators[rule], func(systemUser string) bool { return c.allows(g.srv.life, g.srv, systemUser) })
+		ask, p := auth.OAuth(c.credentials.validators[rule], func(systemUser string) bool { return c.allows(g.srv.life, g.srv, systemUser) })
 		g.prove(p, ask)
 	case hba.Password, hba.MD5, hba.SCRAM:
 		g.findSecret()
@@ -113,16 +143,12 @@ func (g *greeter) follow(rule *hba.Rule) {
 // findSecret finds the user's secret, in auth_file or in PostgreSQL, and asks the client to prove that it knows it.
 func (g *greeter) findSecret() {
 	c := g.claim
-	if secret, ok := c.cr.stored(c.who.User); ok {
+	if secret, ok := c.credentials.stored(c.who.User); ok {
 		g.challenge(secret, true)
 		return
 	}
-	cfg := g.srv.Config()
-	about, ok := cfg.AuthLookup(c.who.Database)
+	about, ok := c.cfg.AuthLookup(c.who.Database)
 	if !ok {
-		if _, known := cfg.Database(c.who.Database); !known && !config.IsConsole(c.who.Database) {
-			c.instead = noSuchDatabase(c.who.Database)
-		}
 		g.challenge(config.Secret{}, false)
 		return
 	}
@@ -136,32 +162,29 @@ func (g *greeter) findSecret() {
 // challenge asks the client to prove that it knows the secret.
 func (g *greeter) challenge(secret config.Secret, known bool) {
 	c := g.claim
-	m := hba.SCRAM
-	if c.rule != nil {
-		m = c.rule.Method
-	}
 	var ask []byte
 	var p auth.Proof
-	g.method, ask, p = c.cr.byPassword(m, c.who.User, secret, known, g.binding())
+	g.method, ask, p = c.credentials.byPassword(c.rule.Method, c.who.User, secret, known, g.binding())
 	g.prove(p, ask)
 }
 
-// lookUp has PostgreSQL asked, and goes on with then. If it says that there is no such database, the client hears so, but
-// like PostgreSQL only after a conversation: without a rule, one that most clients can have.
+// lookUp has PostgreSQL asked, and goes on with then. If it says that there is no such database, that is for those who prove
+// themselves: others must not find out which there are.
 func (g *greeter) lookUp(q question, then func(finding)) {
 	g.wait()
 	g.srv.lookups.ask(q, func(a finding) {
 		if g.loop == nil {
 			return // it has gone meanwhile
 		}
-		g.summing = false
+		g.goOn()
+		a = q.whole(a)
 		var refused *backend.ServerError
 		switch {
 		case a.err == nil:
 			then(a)
 		case errors.As(a.err, &refused) && refused.Response.Code == codeNoSuchDatabase && q.DBName == g.start.database:
 			g.claim.instead = a.err
-			g.challenge(config.Secret{}, false)
+			then(finding{groups: map[string]bool{}})
 		default:
 			g.leave(uncheckedBy(a.err))
 		}
@@ -170,20 +193,24 @@ func (g *greeter) lookUp(q question, then func(finding)) {
 
 // elsewhere runs f in a goroutine when it is its turn and then, on the loop, goes on with then, unless the client has gone
 // meanwhile. ctx ends when it has, or client_login_timeout.
-func (g *greeter) elsewhere(turn *gate.Gate, f func(ctx context.Context), then func()) {
+func (g *greeter) elsewhere(at turn, f func(ctx context.Context), then func()) {
 	g.wait()
 	l := g.loop
 	ctx, cancel := context.WithDeadline(g.srv.life, g.deadline)
 	g.claim.cancel = cancel
-	if !g.srv.through(turn, func() {
+	if !g.srv.through(at, func() {
 		defer cancel()
 		if g.gone.Load() {
 			return
 		}
-		f(ctx)
+		bug := g.srv.contain(func() { f(ctx) })
 		l.PostPatient(func() {
-			if g.loop != nil {
-				g.summing = false
+			switch {
+			case g.loop == nil:
+			case bug != nil:
+				g.leave(unchecked(bug))
+			default:
+				g.goOn()
 				then()
 			}
 		})
@@ -192,15 +219,18 @@ func (g *greeter) elsewhere(turn *gate.Gate, f func(ctx context.Context), then f
 	}
 }
 
-// wait has the client wait for what is being found out, no longer than its database's client_login_timeout.
+// wait has the client wait for what is being found out, no longer than client_login_timeout.
 func (g *greeter) wait() {
 	g.summing = true
 	g.keepDeadline()
 }
 
-// keepDeadline has the login end by the client_login_timeout of the client's own.
+// keepDeadline has the login end by the client_login_timeout of the client's own, if that is less: what a client calls itself
+// gives it no more time than anybody has.
 func (g *greeter) keepDeadline() {
-	g.deadline = g.since.Add(g.srv.resolve(g.start.client(g.remote)).LoginTimeout)
+	cfg := g.claim.cfg
+	own := cfg.Session(g.start.client(g.remote)).LoginTimeout
+	g.deadline = g.since.Add(min(own, time.Duration(cfg.ClientLoginTimeout)))
 }
 
 // proven goes on with a client that has proven who it is, but for its certificate.
@@ -220,6 +250,10 @@ func (g *greeter) proven() {
 
 // enter goes on with a client that has proven everything.
 func (g *greeter) enter() {
+	if missing := g.claim.instead; missing != nil {
+		g.leave(missing)
+		return
+	}
 	if p := g.claim.proof; p != nil {
 		g.start.learned, _ = p.Learned()
 	}

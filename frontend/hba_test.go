@@ -3,7 +3,9 @@ package frontend
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net"
@@ -188,6 +190,8 @@ func (s *hbaScene) comparePGX(t *testing.T) {
 			return s.cas.ClientConfig(s.cas.Client(user))
 		},
 		"another's certificate": func(string) *tls.Config { return s.cas.ClientConfig(s.cas.Client("somebody")) },
+		"own name first":        func(user string) *tls.Config { return s.cas.ClientConfig(issue(twoNames(user, "somebody"))) },
+		"own name last":         func(user string) *tls.Config { return s.cas.ClientConfig(issue(twoNames("somebody", user))) },
 		"nameless certificate":  func(string) *tls.Config { return s.cas.ClientConfig(issue(pkix.Name{Organization: []string{"x"}})) },
 	}
 	direct := fmt.Sprintf("%s:%d", s.pg.Host, s.pg.Port)
@@ -202,6 +206,9 @@ func (s *hbaScene) comparePGX(t *testing.T) {
 					continue // nobody asks for it
 				}
 				if password == "" && way != "clear" {
+					continue
+				}
+				if strings.HasPrefix(way, "own name") && user != "cert_cn" {
 					continue
 				}
 				if strings.HasSuffix(way, "certificate") && !strings.Contains("cert_cn cert_dn scram_ca scram_full trust_full", user) {
@@ -222,6 +229,13 @@ func (s *hbaScene) comparePGX(t *testing.T) {
 	if st := s.p.Front.Stat(); st.Malformed > 0 {
 		t.Errorf("%d logins count as malformed", st.Malformed)
 	}
+}
+
+func twoNames(first, second string) (name pkix.Name) {
+	for _, n := range []string{first, second} {
+		name.ExtraNames = append(name.ExtraNames, pkix.AttributeTypeAndValue{Type: []int{2, 5, 4, 3}, Value: n})
+	}
+	return name
 }
 
 // comparePSQL does the same with libpq, which knows channel binding.
@@ -336,6 +350,59 @@ func TestGroupsNeedAuthUser(t *testing.T) {
 	}
 	if who, err := tryPGX(t, p.Addr, "postgres", ""); who != "postgres" { // nothing has changed
 		t.Errorf("is %q, %v", who, err)
+	}
+	for more, warned := range map[string]bool{"": false, "admin_users = ['x']": true, "stats_users = ['x']": true, "admin_users = ['x']\nauth_dbname = 'postgres'": false} {
+		cfg := testConfig(t, fmt.Sprintf("auth_type = \"hba\"\nauth_hba_file = %q\nauth_file = ''\nauth_user = 'x'\n%s", path, more))
+		if !strings.Contains(more, "auth_dbname") {
+			cfg.AuthDBName = ""
+		}
+		cr, err := p.Front.loadCredentials(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(fmt.Sprint(cr.groupless(cfg)), "auth_dbname"); got != warned {
+			t.Errorf("%q: the warnings are %q", more, cr.groupless(cfg))
+		}
+	}
+}
+
+// The first common name counts, as with PostgreSQL; crypto/x509's is the last.
+func TestCommonName(t *testing.T) {
+	cn := asn1.ObjectIdentifier{2, 5, 4, 3}
+	utf8 := func(s string) any { return s }
+	bmp := func(s string) any { return asn1.RawValue{Tag: asn1.TagBMPString, Bytes: []byte(s)} }
+	for _, tc := range []struct {
+		name  string
+		parts []any // common names, nil for another attribute
+		want  string
+		bad   bool
+	}{
+		{"one", []any{utf8("anna")}, "anna", false},
+		{"two", []any{utf8("anna"), utf8("postgres")}, "anna", false},
+		{"two beside another", []any{nil, utf8("anna"), nil, utf8("postgres")}, "anna", false},
+		{"an empty one first", []any{utf8(""), utf8("postgres")}, "", true},
+		{"none", []any{nil}, "", true},
+		{"with a zero byte", []any{utf8("post\x00gres")}, "", true},
+		{"in UTF-16", []any{bmp("\x00a\x00b")}, "", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var name pkix.RDNSequence
+			for _, value := range tc.parts {
+				part := pkix.AttributeTypeAndValue{Type: cn, Value: value}
+				if value == nil {
+					part = pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "o"}
+				}
+				name = append(name, pkix.RelativeDistinguishedNameSET{part})
+			}
+			der, err := asn1.Marshal(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := certified(&hba.Rule{}, &x509.Certificate{RawSubject: der})
+			if got != tc.want || (err != nil) != tc.bad {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
 	}
 }
 

@@ -12,6 +12,7 @@ type lobby struct {
 	parties map[netip.Addr]*party
 	ranks   [][]*party // by how many there are of a place, so that the last rank is not empty
 	told    time.Duration
+	rubbish hush
 }
 
 // party is the connections of one place.
@@ -85,6 +86,15 @@ func (c *lobby) oldestBeside(place netip.Addr, least int) *greeter {
 	return p.waiting.Front().Value.(*greeter)
 }
 
+// oldestOf is the oldest of the place, nil if there is none.
+func (c *lobby) oldestOf(place netip.Addr) *greeter {
+	p := c.parties[place]
+	if p == nil {
+		return nil
+	}
+	return p.waiting.Front().Value.(*greeter)
+}
+
 // tell reports whether it is time for the log to hear of one that max_source_logins shuts out: in a flood, not of each.
 func (c *lobby) tell(now time.Duration) bool {
 	if c.told > 0 && now-c.told < time.Second {
@@ -141,14 +151,21 @@ func (g *greeter) queueUp() bool {
 	return false
 }
 
+// givesWay is how long a client that has not logged in may say nothing before it makes room for another of its own place.
+const givesWay = time.Second
+
 // makeRoom ends a connection that has not logged in, so that there is room for one from remote: the oldest of the place
-// that has most. So a flood from one place shuts out nobody elsewhere. more is how many will come to remote's place. It
-// reports false if remote's own place has most.
+// that has most. So a flood from one place shuts out nobody elsewhere. If remote's own place has most, its oldest goes if
+// it says nothing, so that who is silent shuts out nobody there for long either. more is how many will come to remote's
+// place. It reports false if there is no room.
 func (srv *Server) makeRoom(remote netip.AddrPort, more int) bool {
 	place := placeOf(remote.Addr())
 	g := srv.lobby.oldestBeside(place, srv.lobby.count(place)+more)
 	if g == nil {
-		return false
+		g = srv.lobby.oldestOf(place)
+		if g == nil || g.silence() < givesWay {
+			return false
+		}
 	}
 	srv.turnAway(g.loop, g.remote)
 	g.part(overQuota(quotaKey{kind: quotaAll}, srv.Config().MaxClientConn))

@@ -73,7 +73,7 @@ func TestPlaces(t *testing.T) {
 // Each place has a budget of wrong keys of its own, which comes back by one a second.
 func TestBudgetOfGuesses(t *testing.T) {
 	var q guesses
-	bad, good := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	bad, good := haunt{place: netip.MustParseAddr("192.0.2.1")}, haunt{place: netip.MustParseAddr("192.0.2.2")}
 	now := time.Hour
 	for n := range guessBudget {
 		if q.spent(bad, now) {
@@ -81,7 +81,7 @@ func TestBudgetOfGuesses(t *testing.T) {
 		}
 		q.wrong(bad, now)
 	}
-	if !q.spent(bad, now) || q.spent(good, now) || q.spent(netip.Addr{}, now) {
+	if !q.spent(bad, now) || q.spent(good, now) || q.spent(haunt{}, now) {
 		t.Error("not spent, or others' too")
 	}
 	if !q.tell(bad, now) || q.tell(bad, now+guessTold-1) || !q.tell(bad, now+guessTold) || q.tell(good, now) {
@@ -106,17 +106,35 @@ func TestBudgetOfGuesses(t *testing.T) {
 // However many places there are, what is remembered is bounded, and one that is at it is not forgotten for those that were.
 func TestGuessersAreBounded(t *testing.T) {
 	var q guesses
-	bad := netip.MustParseAddr("192.0.2.1")
+	bad := haunt{uid: 1000}
 	for range 1000 * guessBudget {
 		q.wrong(bad, 1)
 	}
 	for n := range 3 * maxGuessers {
-		q.wrong(netip.MustParseAddr(fmt.Sprintf("10.0.%d.%d", n/250, n%250)), 1)
+		q.wrong(haunt{place: netip.MustParseAddr(fmt.Sprintf("10.0.%d.%d", n/250, n%250))}, 1)
 		if len(q.places) > maxGuessers {
 			t.Fatalf("%d places", len(q.places))
 		}
 	}
+	if q.spent(haunt{uid: 1001}, 1) {
+		t.Error("another user of the machine is taken for the one who guesses")
+	}
 	if !q.spent(bad, 1) {
 		t.Error("who has guessed most is forgotten")
+	}
+}
+
+func TestHushIsBoundedAndKnowsPlacesApart(t *testing.T) {
+	var h hush
+	loud, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	now := time.Hour
+	if !h.tell(loud, now) || h.tell(loud, now+time.Second-1) || !h.tell(other, now) || !h.tell(loud, now+time.Second) {
+		t.Error("not once a second for each place")
+	}
+	for n := range 3 * maxHushed {
+		h.tell(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), now)
+		if len(h.told) > maxHushed {
+			t.Fatalf("%d places", len(h.told))
+		}
 	}
 }

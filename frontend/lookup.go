@@ -25,6 +25,8 @@ type lookups struct {
 	known  map[question]finding
 	asking map[question]*lookup // to which others may still be added
 	all    map[*lookup]struct{}
+	kept   int       // size of what is known, in bytes
+	swept  time.Time // when what is too old was let go of
 
 	changes atomic.Uint64 // of roles, that have come through the pooler
 	noted   uint64        // of those
@@ -43,6 +45,7 @@ type finding struct {
 	groups map[string]bool
 	err    error
 	asked  time.Time
+	size   int  // what it takes while it is remembered, in bytes
 	cached bool // it was not asked for this time
 }
 
@@ -50,6 +53,7 @@ const (
 	lookupSuffix = " (auth_query)" // behind auth_user's name in the name of a pool; no client may have it
 	lookupClass  = "auth query"    // CheckClass refuses it to clients because of the space
 	maxLookups   = 10_000          // answers that are remembered
+	maxKept      = 16 << 20        // and their size, in bytes; an answer may list thousands of roles
 
 	// lookupSessions is how many server sessions a pool for look-ups has at most. One answers thousands of questions a
 	// second, and who asks has proven nothing yet.
@@ -92,7 +96,30 @@ func (ls *lookups) ask(q question, then func(finding)) {
 func (ls *lookups) fresh() time.Duration { return time.Duration(ls.srv.Config().AuthQueryCache) }
 
 // forget lets go of the answer to one question, which has turned out not to be what the client knows.
-func (ls *lookups) forget(q question) { delete(ls.known, q) }
+func (ls *lookups) forget(q question) {
+	if a, ok := ls.known[q]; ok {
+		ls.kept -= a.size
+		delete(ls.known, q)
+	}
+}
+
+func (ls *lookups) forgetAll() {
+	clear(ls.known)
+	ls.kept = 0
+}
+
+// sweep lets go of answers that are believed no more. It is for now and then.
+func (ls *lookups) sweep() {
+	if time.Since(ls.swept) < time.Second {
+		return
+	}
+	ls.swept = time.Now()
+	for q, a := range ls.known {
+		if time.Since(a.asked) >= ls.fresh() {
+			ls.forget(q)
+		}
+	}
+}
 
 // rolesChanged lets go of all answers. Any goroutine may call it, and who asks from then on hears what holds now.
 func (ls *lookups) rolesChanged() { ls.changes.Add(1) }
@@ -101,7 +128,7 @@ func (ls *lookups) rolesChanged() { ls.changes.Add(1) }
 func (ls *lookups) keepUp() {
 	if n := ls.changes.Load(); n != ls.noted {
 		ls.noted = n
-		clear(ls.known)
+		ls.forgetAll()
 		clear(ls.asking)
 	}
 }
@@ -115,13 +142,26 @@ func (ls *lookups) end() {
 
 // keep remembers an answer.
 func (ls *lookups) keep(q question, a finding) {
-	if ls.fresh() <= 0 {
+	a.size = q.size(a)
+	if ls.fresh() <= 0 || a.size > maxKept {
 		return
 	}
-	if len(ls.known) >= maxLookups {
-		clear(ls.known) // names cost a stranger nothing, and what is forgotten is asked again
+	ls.forget(q)
+	if len(ls.known) >= maxLookups || ls.kept+a.size > maxKept {
+		ls.forgetAll() // names cost a stranger nothing, and what is forgotten is asked again
 	}
 	ls.known[q] = a
+	ls.kept += a.size
+}
+
+// size is about what an answer takes, in bytes.
+func (q question) size(a finding) int {
+	const entry, role = 400, 48 // of the two maps, with what is fixed in an entry
+	n := entry + len(q.user) + len(a.secret.Text)
+	for name := range a.groups {
+		n += role + len(name)
+	}
+	return n
 }
 
 // lookup is one question on its way.

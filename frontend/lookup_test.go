@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pooler/config"
+	"pooler/internal/hba"
 	"pooler/internal/pgtest"
 )
 
@@ -136,7 +140,7 @@ func TestCVE_2025_12819_SearchPathOfClients(t *testing.T) {
 		if query == "" { // all names of the default are qualified, so that a database's owner has no hand in it either
 			inPostgres(t, "ALTER DATABASE "+db+" SET search_path = evil, pg_catalog, public")
 		}
-		p := asks(t, query+"auth_query_cache = 0\ndefault_pool_size = 1\nmax_db_connections = 2")
+		p := asks(t, query+"auth_query_cache = 0\ndefault_pool_size = 1\nmax_db_connections = 2\nauth_dbname = '"+db+"'")
 		login := func(user, password string, parameters ...string) (*pgconn.PgConn, error) {
 			cfg, err := pgconn.ParseConfig("postgres://" + p.Addr + "/" + db + "?sslmode=disable")
 			if err != nil {
@@ -211,17 +215,123 @@ func TestAuthQueryThatIsWrong(t *testing.T) {
 	}
 }
 
-// A database that does not exist is told as PostgreSQL does, and only behind a conversation.
+// That a database does not exist is for those who have proven themselves, as with PostgreSQL: others are told, and asked, the
+// same as anywhere. The log has it.
 func TestLookUpInADatabaseThatDoesNotExist(t *testing.T) {
+	member, team := role(t, "LOGIN PASSWORD 'geheim'"), role(t, "NOLOGIN")
+	inPostgres(t, "GRANT "+team+" TO "+member)
+	lines := "host all +" + team + " all reject\nhost all trusted all trust\nhost all all all scram-sha-256\n"
+	inPostgres(t, "CREATE ROLE trusted LOGIN")
+	everybody := ""
+	groups := fmt.Sprintf("auth_type = 'hba'\nauth_hba_file = %q", hbaFile(t, lines))
+	for name, setting := range map[string]string{
+		"elsewhere": everybody, "there": everybody, "groups there": groups, "groups, and only some databases": groups,
+		"groups there, and only some databases": groups,
+	} {
+		p := asks(t, setting)
+		cfg := *p.Front.Config()
+		if strings.Contains(name, "there") && name != "elsewhere" {
+			cfg.AuthDBName = "" // each in its own
+		}
+		if strings.Contains(name, "only some") {
+			cfg.Databases = map[string]config.Database{"postgres": cfg.Databases["*"]}
+		}
+		if err := p.Front.Configure(&cfg); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) {
+			try := func(user, db string) error {
+				conn, err := pgconn.Connect(t.Context(), "postgres://"+user+":x@"+p.Addr+"/"+db+"?sslmode=disable")
+				if err == nil {
+					_ = conn.Close(t.Context())
+				}
+				return err
+			}
+			for _, db := range []string{"postgres", "no_such_database"} {
+				refusedWith(t, try("somebody", db), "28P01", `password authentication failed for user "somebody"`)
+				c := dialRaw(t, p.Addr)
+				c.send(startupMessage(db, "user", "somebody"))
+				if msg, ok := c.receive().(*pgproto3.AuthenticationSASL); !ok {
+					t.Errorf("%s: first it was told %+v, want a question for a proof", db, msg)
+				}
+			}
+			if name != "elsewhere" && !strings.Contains(p.Log.String(), `database \"no_such_database\" does not exist`) {
+				t.Errorf("the log does not say why:\n%s", p.Log)
+			}
+			if setting == everybody {
+				return
+			}
+			refusedWith(t, try("trusted", "no_such_database"), "3D000", `database "no_such_database" does not exist`)
+			if err := try(member, "no_such_database"); err == nil {
+				t.Error("somebody is in a database that does not exist")
+			}
+		})
+	}
+}
+
+// A name that is no text is nobody's: in no group, and nobody's password or token is right for it.
+func TestNamesThatAreNoText(t *testing.T) {
+	team := role(t, "NOLOGIN")
+	lines := "host all +" + team + " all trust\nhost samerole all all trust\nhost all all all scram-sha-256\n"
+	for _, cache := range []string{"0", "1"} {
+		p := asks(t, fmt.Sprintf("auth_type = 'hba'\nauth_hba_file = %q\nauth_dbname = 'postgres'\nauth_query_cache = %s\nadmin_users = ['x']", hbaFile(t, lines), cache))
+		for range 2 {
+			_, err := tryPGX(t, p.Addr, "\xff", "geheim")
+			refusedWith(t, err, "28P01", "password authentication failed for user \"\xff\"")
+			if _, err := p.Front.VerifyPassword(t.Context(), visitor("\xff"), "geheim"); !errors.Is(err, ErrWrongPassword) {
+				t.Errorf("over HTTP: %v", err)
+			}
+		}
+	}
+}
+
+// Maps may ask for groups, too: on the loop for certificates and peers, in a goroutine for tokens.
+func TestMapsWithNamesThatAreNoText(t *testing.T) {
 	p := asks(t, "")
-	_, err := tryPGX(t, p.Addr, "somebody", "x")
-	refusedWith(t, err, "28P01", "password authentication failed")
-	_, err = pgconn.Connect(t.Context(), "postgres://somebody:x@"+p.Addr+"/no_such_database?sslmode=disable")
-	refusedWith(t, err, "3D000", `database "no_such_database" does not exist`)
-	c := dialRaw(t, p.Addr)
-	c.send(startupMessage("no_such_database", "user", "somebody"))
-	if msg, ok := c.receive().(*pgproto3.AuthenticationSASL); !ok {
-		t.Errorf("first it was told %+v, want a question for a proof", msg)
+	maps, err := hba.ParseIdent("maps", []byte("m /^ +team\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := hba.Parse("rules", []byte("hostssl all all all cert map=m\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := *p.Front.settings.Load()
+	now.credentials = &credentials{rules: rules, maps: maps}
+	c := &claim{current: &now, rule: rules.Rules()[0], who: hba.Client{Database: "postgres", User: "\xff"}}
+	if c.allows(t.Context(), p.Front, "\xff") {
+		t.Error("somebody is a member whom PostgreSQL does not know")
+	}
+	if err := c.mayAsk(hba.NeedGroups); err == nil {
+		t.Error("the roles may be asked for again")
+	}
+	dir, err := os.MkdirTemp("", "sock") //nolint:usetesting // t.TempDir may be too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	ident := filepath.Join(dir, "ident.conf")
+	if err := os.WriteFile(ident, []byte("m /^ +team\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	q := asks(t, fmt.Sprintf("auth_type = 'hba'\nauth_hba_file = %q\nauth_ident_file = %q\nunix_socket_dir = %q\nlisten_addr = ''",
+		hbaFile(t, "local all all peer map=m\n"), ident, dir))
+	for range 2 { // the second time the answer is known
+		raw := dialRaw(t, q.Addr)
+		raw.send(startupMessage("postgres", "user", "\xff"))
+		if a := raw.answer(); a.Code != "28000" || !strings.HasPrefix(a.Message, "Peer authentication failed") {
+			t.Errorf("%+v", a)
+		}
+	}
+	for _, code := range []string{"22021", "22P05"} {
+		refusal := &pgproto3.ErrorResponse{Severity: "ERROR", Code: code, Message: "no text"}
+		b, _ := refusal.Encode(nil)
+		if a := (question{groups: true}).read(b); a.err != nil || a.groups == nil {
+			t.Errorf("%s: %+v", code, a)
+		}
+	}
+	if a := (question{groups: true}).whole(finding{}); a.err == nil {
+		t.Error("an answer without roles is whole")
 	}
 }
 
@@ -336,9 +446,27 @@ func TestLookupsForget(t *testing.T) {
 		}
 		ls.rolesChanged()
 		ls.keepUp()
-		if len(ls.known) != 0 {
+		if len(ls.known) != 0 || ls.kept != 0 {
 			t.Error("answers are kept though roles have changed")
 		}
+		many := map[string]bool{}
+		for i := range maxGroups {
+			many[fmt.Sprintf("%063d", i)] = true
+		}
+		for i := range 100 {
+			ls.keep(question{user: fmt.Sprint(i), groups: true}, finding{groups: many, asked: time.Now()})
+		}
+		if ls.kept > maxKept || ls.kept < maxKept/3 || len(ls.known) > 30 {
+			t.Errorf("%d answers of %d bytes are kept", len(ls.known), ls.kept)
+		}
+		ls.keep(question{user: "old"}, finding{asked: time.Now().Add(-2 * time.Hour)})
+		before := len(ls.known)
+		ls.swept = time.Time{}
+		ls.sweep()
+		if len(ls.known) != before-1 || ls.known[question{user: "old"}].size != 0 {
+			t.Errorf("%d of %d answers are left after a sweep", len(ls.known), before)
+		}
+		ls.swept = time.Now()
 	})
 }
 
@@ -389,7 +517,12 @@ func TestGroupsInHBA(t *testing.T) {
 		}
 		run("COMMIT")
 	}
-	// Of the console's database nobody knows whom to ask.
+	// Without auth_dbname, of the console's database nobody knows whom to ask.
+	cfg := *p.Front.Config()
+	cfg.AuthDBName = ""
+	if err := p.Front.Configure(&cfg); err != nil {
+		t.Fatal(err)
+	}
 	_, err = pgconn.Connect(t.Context(), "postgres://"+user+"@"+p.Addr+"/pooler?sslmode=disable")
 	refusedWith(t, err, "58000", "authentication could not be checked")
 }

@@ -91,9 +91,25 @@ func (q question) refused(body []byte) finding {
 		return finding{err: err}
 	}
 	if e.Code == "22021" || e.Code == "22P05" {
-		return finding{}
+		return q.nobody()
 	}
 	return finding{err: &backend.ServerError{Response: &e}}
+}
+
+// nobody is the answer about somebody whom PostgreSQL does not know.
+func (q question) nobody() finding {
+	if q.groups {
+		return finding{groups: map[string]bool{}}
+	}
+	return finding{}
+}
+
+// whole makes an error of an answer that says nothing of what was asked: nil roles are such that are not known yet.
+func (q question) whole(a finding) finding {
+	if q.groups && a.groups == nil && a.err == nil {
+		a.err = errors.New("bug: the answer does not say of which roles the user is a member")
+	}
+	return a
 }
 
 func (q question) readSecret(rows [][][]byte) finding {

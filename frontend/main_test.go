@@ -101,6 +101,9 @@ func testTOML(host string, port int, extras string) string {
 			b.WriteString(line + "\n")
 		}
 	}
+	if strings.Contains(top, "\nauth_user ") && !strings.Contains(top, "\nauth_dbname ") {
+		b.WriteString("auth_dbname = \"postgres\"\n")
+	}
 	b.WriteString(top + "\n")
 	if !strings.Contains(tables, `[databases."*"]`) {
 		fmt.Fprintf(&b, "[databases.\"*\"]\nhost = %q\nport = %d\n", host, port)

@@ -2,13 +2,11 @@ package frontend
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
 
 	"pooler/config"
-	"pooler/internal/gate"
 	"pooler/internal/hba"
 )
 
@@ -28,9 +26,9 @@ type Pass struct {
 
 // sighting is what somebody has to be checked against, and how that was found out.
 type sighting struct {
-	now    *current
-	rule   *hba.Rule
-	facts  hba.Facts
+	now  *current
+	rule *hba.Rule
+	inquiry
 	secret config.Secret
 	looked question // of which secret is the answer; zero: auth_file has it, or none is needed
 }
@@ -47,21 +45,33 @@ func (srv *Server) examine(ctx context.Context, who hba.Client) (sighting, error
 	s := sighting{now: srv.settings.Load()}
 	for {
 		need := s.findRule(who)
-		switch need {
-		case hba.NeedNothing:
+		if need == hba.NeedNothing {
 			return s, srv.findSecret(ctx, &s, who)
-		case hba.NeedGroups:
-			a, err := srv.rolesOf(ctx, who)
-			if err != nil {
-				return s, err
-			}
-			s.facts.Groups = a.groups
-		case hba.NeedHostName:
-			s.facts.HostNames = srv.hostNames(ctx, who.Addr)
-		case hba.NeedInterfaces:
-			s.facts.Interfaces = srv.interfaces(ctx)
+		}
+		err := s.mayAsk(need)
+		if err == nil {
+			err = srv.findFact(ctx, &s, need, who)
+		}
+		if err != nil {
+			return s, judgement(err)
 		}
 	}
+}
+
+// findFact finds out what is needed to find the rule.
+func (srv *Server) findFact(ctx context.Context, s *sighting, need hba.Need, who hba.Client) (err error) {
+	switch need {
+	case hba.NeedGroups:
+		s.facts.Groups, err = srv.rolesOf(ctx, s.now, who)
+	case hba.NeedHostName:
+		s.facts.HostNames, _, err = await(ctx, srv, srv.naming.of(placeOf(who.Addr)), func() ([]string, bool, error) {
+			return srv.hostNames(ctx, who.Addr), true, nil
+		})
+	case hba.NeedInterfaces:
+		s.facts.Interfaces = srv.interfaces(ctx)
+	case hba.NeedNothing:
+	}
+	return err
 }
 
 func (s *sighting) findRule(who hba.Client) (need hba.Need) {
@@ -69,16 +79,14 @@ func (s *sighting) findRule(who hba.Client) (need hba.Need) {
 	return need
 }
 
-func (srv *Server) rolesOf(ctx context.Context, who hba.Client) (finding, error) {
-	about, ok := srv.Config().AuthLookup(who.Database)
-	if !ok {
-		return finding{}, unchecked(fmt.Errorf("there is no auth_user, or no database, to ask for the roles of users of database %q", who.Database))
+// rolesOf asks for a goroutine of which roles a user is a member.
+func (srv *Server) rolesOf(ctx context.Context, now *current, who hba.Client) (map[string]bool, error) {
+	about, err := whomToAsk(now.cfg, who.Database)
+	if err != nil {
+		return nil, err
 	}
 	a := srv.lookUp(ctx, question{about, who.User, true})
-	if a.err != nil {
-		return finding{}, unchecked(a.err)
-	}
-	return a, nil
+	return a.groups, a.err
 }
 
 // findSecret adds the secret, if the rule asks for one.
@@ -118,7 +126,7 @@ func (p *Pass) holds() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := p.srv.settings.Load(); now != p.seen.now {
-		again := sighting{now: now, facts: p.seen.facts}
+		again := sighting{now: now, inquiry: p.seen.inquiry}
 		if again.findRule(p.who) == hba.NeedNothing {
 			again.secret, again.looked = p.secretBy(now)
 		} else {
@@ -134,6 +142,14 @@ func (p *Pass) holds() bool {
 	return !p.void
 }
 
+// CheckedOnce tells whether only an LDAP server knew whether the password was right: it is not asked again what has become of
+// the holder, since that would take the password.
+func (p *Pass) CheckedOnce() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen.rule != nil && p.seen.rule.Method == hba.LDAP
+}
+
 // secretBy is the holder's secret by another configuration, as far as it can be known without asking.
 func (p *Pass) secretBy(now *current) (config.Secret, question) {
 	if secret, ok := now.credentials.stored(p.who.User); ok || p.seen.looked == (question{}) {
@@ -146,7 +162,11 @@ func (p *Pass) secretBy(now *current) (config.Secret, question) {
 func (p *Pass) check() {
 	ctx, cancel := context.WithTimeout(p.srv.life, passFresh)
 	defer cancel()
-	seen, err := p.srv.examine(ctx, p.who)
+	var seen sighting
+	var err error
+	if bug := p.srv.contain(func() { seen, err = p.srv.examine(ctx, p.who) }); bug != nil {
+		err = bug
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.checking, p.checked = false, time.Now()
@@ -162,19 +182,21 @@ func (p *Pass) Admin(remote netip.AddrPort, application string) *Admin {
 }
 
 // await runs f when it is its turn and returns what it does, or why it was not waited for.
-func await[A any](ctx context.Context, srv *Server, turn *gate.Gate, f func() (A, bool, error)) (a A, ok bool, err error) {
+func await[A any](ctx context.Context, srv *Server, at turn, f func() (A, bool, error)) (a A, ok bool, err error) {
 	type outcome struct {
 		a   A
 		ok  bool
 		err error
 	}
 	result := make(chan outcome, 1)
-	if !srv.through(turn, func() {
+	if !srv.through(at, func() {
 		if ctx.Err() != nil {
 			return
 		}
 		var o outcome
-		o.a, o.ok, o.err = f()
+		if bug := srv.contain(func() { o.a, o.ok, o.err = f() }); bug != nil {
+			o.err = unchecked(bug)
+		}
 		result <- o
 	}) {
 		return a, false, errShuttingDown

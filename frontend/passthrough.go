@@ -10,11 +10,7 @@ import (
 // be called before Listen, with the keyring of the backend.Dialer that the pools dial with.
 func (srv *Server) SetKeyring(k *auth.Keyring) {
 	srv.keyring = k
-	srv.pools.OnForgotten(func(cfg config.Pool) { k.Forget(accountOf(cfg)) })
-}
-
-func accountOf(cfg config.Pool) auth.Account {
-	return auth.Account{Database: cfg.Database, User: cfg.User}
+	srv.pools.OnForgotten(func(cfg config.Pool) { k.Forget(auth.AccountOf(cfg)) })
 }
 
 // learn keeps what the proof of a client has taught, if its pool logs in as the same user and nothing else says with what.
@@ -22,18 +18,16 @@ func accountOf(cfg config.Pool) auth.Account {
 func (srv *Server) learn(p *pool.Pool, cfg config.Pool, start *startup) {
 	learned := start.learned
 	start.learned = auth.Credential{}
-	if srv.keyring == nil || learned.IsZero() || cfg.ServerPassword != "" || cfg.ServerUser != start.user {
+	if srv.keyring == nil || cfg.ServerPassword != "" || cfg.ServerUser != start.user {
 		return
 	}
-	account := accountOf(cfg)
-	if known, ok := srv.keyring.Find(account); ok && known.Equal(learned) {
-		return
+	if srv.keyring.Learn(auth.AccountOf(cfg), learned) {
+		p.TryAgain()
 	}
-	srv.keyring.Learn(account, learned)
-	p.TryAgain()
 }
 
-// forgetLearned drops what was learned of users whose secret is another one now.
+// forgetLearned drops what was learned of users whose secret is another one now, or who are looked for at another server.
+// It is for before the pools hear of that.
 func (srv *Server) forgetLearned(before *current) {
 	if before == nil || srv.keyring == nil {
 		return
@@ -42,6 +36,7 @@ func (srv *Server) forgetLearned(before *current) {
 	srv.pools.Each(func(cfg config.Pool) bool {
 		old, had := before.credentials.stored(cfg.ServerUser)
 		secret, has := now.credentials.stored(cfg.ServerUser)
-		return had != has || old != secret
-	}, func(p *pool.Pool) { srv.keyring.Forget(accountOf(p.Config())) })
+		moved, known := srv.poolConfig(cfg.Database, cfg.User)
+		return had != has || old != secret || known && auth.AccountOf(moved) != auth.AccountOf(cfg)
+	}, func(p *pool.Pool) { srv.keyring.Forget(auth.AccountOf(p.Config())) })
 }

@@ -47,8 +47,11 @@ func systemUser(uid uint32) (string, error) {
 // ifMapped goes on with then if somebody known as systemUser elsewhere may be the user, by the rule's map.
 func (g *greeter) ifMapped(systemUser string, then func()) {
 	c := g.claim
-	allowed, need := c.cr.maps.Allows(c.rule.Map(), systemUser, c.who.User, c.facts.Groups)
+	allowed, need := c.credentials.maps.Allows(c.rule.Map(), systemUser, c.who.User, c.facts.Groups)
+	bad := c.mayAsk(need)
 	switch {
+	case bad != nil:
+		g.leave(unchecked(bad))
 	case need == hba.NeedGroups:
 		g.findGroups(func() { g.ifMapped(systemUser, then) })
 	case allowed:
@@ -68,33 +71,31 @@ func noMatch(mapName, systemUser string) error {
 // allows tells the same to a goroutine, which may wait.
 func (c *claim) allows(ctx context.Context, srv *Server, systemUser string) bool {
 	for {
-		allowed, need := c.cr.maps.Allows(c.rule.Map(), systemUser, c.who.User, c.facts.Groups)
-		if need != hba.NeedGroups {
+		allowed, need := c.credentials.maps.Allows(c.rule.Map(), systemUser, c.who.User, c.facts.Groups)
+		if need == hba.NeedNothing {
 			return allowed
 		}
-		about, ok := srv.Config().AuthLookup(c.who.Database)
-		if !ok {
+		err := c.mayAsk(need)
+		if err == nil {
+			c.facts.Groups, err = srv.rolesOf(ctx, c.current, c.who)
+		}
+		if err != nil {
+			srv.log.WarnContext(ctx, "the roles of a user cannot be found out", "user", c.who.User, "error", err)
 			return false
 		}
-		a := srv.lookUp(ctx, question{about, c.who.User, true})
-		if a.err != nil {
-			srv.log.WarnContext(ctx, "the roles of a user cannot be found out", "user", c.who.User, "error", a.err)
-			return false
-		}
-		c.facts.Groups = a.groups
 	}
 }
 
 // certified is whom the client's certificate, which has been verified, names.
 func certified(rule *hba.Rule, cert *x509.Certificate) (string, error) {
-	name := cert.Subject.CommonName
+	read := commonName
 	if rule.ClientDN() {
-		var err error
-		if name, err = distinguishedName(cert.RawSubject); err != nil {
-			return "", err
-		}
+		read = distinguishedName
 	}
+	name, err := read(cert.RawSubject)
 	switch {
+	case err != nil:
+		return "", err
 	case name == "":
 		return "", errors.New("client certificate contains no user name")
 	case strings.ContainsRune(name, 0):

@@ -3,6 +3,7 @@ package frontend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -56,20 +57,20 @@ func (g *greeter) readProof(b []byte) {
 		return
 	}
 	g.buf = slices.Clone(rest)
-	p, turn := g.claim.proof, g.srv.proofs
+	p, at := g.claim.proof, turn(g.srv.proofs)
 	switch p.Cost() {
 	case auth.Cheap:
 		g.judged(p.Next(g.srv.life, body))
 		return
 	case auth.Waits:
-		turn = g.srv.waits
+		at = g.srv.waits
 	case auth.Sums:
 	}
 	answer := slices.Clone(body)
 	clear(body) // it may be a password
 	var reply []byte
 	var proven bool
-	g.elsewhere(turn, func(ctx context.Context) { reply, proven, err = p.Next(ctx, answer) }, func() { g.judged(reply, proven, err) })
+	g.elsewhere(at, func(ctx context.Context) { reply, proven, err = p.Next(ctx, answer) }, func() { g.judged(reply, proven, err) })
 }
 
 // judged goes on with what has become of the client's answer.
@@ -79,7 +80,7 @@ func (g *greeter) judged(reply []byte, proven bool, err error) {
 		g.method = methodSCRAMPlus
 	}
 	if err != nil {
-		g.leave(c.failed(g.srv, err))
+		g.level(func() { g.leave(c.failed(g.srv, err)) })
 		return
 	}
 	g.stream.Write(reply)
@@ -93,6 +94,17 @@ func (g *greeter) judged(reply []byte, proven bool, err error) {
 	g.readProof(early)
 }
 
+// level goes on with a proof that has failed when as much has been done for it as for any other.
+func (g *greeter) level(then func()) {
+	if p, ok := g.claim.proof.(auth.Leveller); ok {
+		if sums := p.Level(); sums != nil {
+			g.elsewhere(g.srv.proofs, func(context.Context) { sums() }, then)
+			return
+		}
+	}
+	then()
+}
+
 // failed is what the client is told when a proof has ended with err. A secret that was remembered may have changed since.
 func (c *claim) failed(srv *Server, err error) error {
 	var violation *auth.ProtocolError
@@ -101,10 +113,11 @@ func (c *claim) failed(srv *Server, err error) error {
 		return &Refusal{Code: violation.Code, Message: violation.Message, Detail: violation.Detail}
 	case !errors.Is(err, auth.ErrWrong):
 		return unchecked(err)
-	case c.instead != nil:
-		return c.instead
 	case c.cached:
 		srv.lookups.forget(c.looked)
+	}
+	if c.instead != nil {
+		err = fmt.Errorf("%w: %w", err, c.instead)
 	}
 	return failure(c.rule.Method, c.who.User, err)
 }

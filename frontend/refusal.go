@@ -95,6 +95,9 @@ func inWords(err error) (code, message, hint string) {
 		return codeInvalidPassword, "the pooler cannot log in to PostgreSQL for this user",
 			"PostgreSQL asks for a password that the pooler's configuration does not hold, and that the client's login has not taught it: " +
 				"for that it would have to prove itself by scram-sha-256 (with the secret that PostgreSQL has), password or ldap."
+	case errors.Is(err, backend.ErrMethod):
+		return codeInvalidAuth, "the pooler does not log in to PostgreSQL by the method that it asks for",
+			"The pooler's server_require_auth does not allow it. If the server is the right one, its pg_hba.conf or the way its password is stored says so."
 	}
 	return codeCannotConnect, "the pooler cannot connect to PostgreSQL: " + err.Error(), ""
 }

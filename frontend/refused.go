@@ -45,12 +45,40 @@ func (g *greeter) noteRefusal(err error) {
 		who = memberOf(client, srv.resolve(client).Class)
 		args = append(args, "user", who.user, "database", who.database, "application_name", who.application)
 	}
-	if cause != quotaLogins.String() || srv.lobby.tell(g.loop.Now()) {
+	if g.isWorthALine(result, cause) {
 		srv.log.Log(context.Background(), level, "client refused", append(args, "error", err)...)
 	}
 	srv.counters.loginsBy.add(g.method, result)
 	srv.crews[g.loop].noteRefused(who)
 	srv.journalRefusal(who, g.remote.Port(), 0, result, cause, err)
+}
+
+// isWorthALine tells whether the log is to hear of a refusal: of what a flood could consist of not each time. All are counted.
+func (g *greeter) isWorthALine(result loginResult, cause string) bool {
+	c, now := &g.srv.lobby, g.loop.Now()
+	switch {
+	case cause == quotaLogins.String():
+		return c.tell(now)
+	case !g.away && (result == loginTLSFailed || result == loginMalformed):
+		return c.rubbish.tell(placeOf(g.remote.Addr()), now)
+	}
+	return true
+}
+
+// hush lets the log hear of a place once a second. It belongs to the loop that accepts.
+type hush struct{ told map[netip.Addr]time.Duration }
+
+const maxHushed = 1024 // places that are remembered; beyond, all are forgotten
+
+func (h *hush) tell(place netip.Addr, now time.Duration) bool {
+	if last, known := h.told[place]; known && now-last < time.Second {
+		return false
+	}
+	if h.told == nil || len(h.told) >= maxHushed {
+		h.told = map[netip.Addr]time.Duration{}
+	}
+	h.told[place] = now
+	return true
 }
 
 // turnAway counts and keeps in the journal a connection that is closed at once.

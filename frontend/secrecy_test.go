@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pooler/config"
+	"pooler/internal/auth"
 	"pooler/internal/pgtest"
 	"pooler/pool"
 )
@@ -65,7 +66,7 @@ host all all     all scram-sha-256`, port))
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	account, _ := ring.Find(accountOf(onlyOf(t, p, "asked")))
+	account, _ := ring.Find(auth.AccountOf(onlyOf(t, p, "asked")))
 	if len(account.ClientKey) == 0 {
 		t.Fatal("no keys were learned")
 	}

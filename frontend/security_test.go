@@ -3,6 +3,7 @@ package frontend
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,9 +11,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+	"golang.org/x/sys/unix"
 
+	"pooler/backend"
 	"pooler/internal/journal"
+	"pooler/internal/loop"
 	"pooler/internal/pgtest"
+	"pooler/pool"
 )
 
 // awaitLimit waits until the journal says that a limit was reached by those at address.
@@ -47,10 +52,8 @@ func TestFloodFromOneAddressShutsOutNobodyElse(t *testing.T) {
 		all = append(all, flood())
 	}
 	eventually(t, patience, "it is full", func() bool { return p.Front.Stat().Clients == most+unauthenticated })
-	late := flood()
-	if b, _ := io.ReadAll(late.nc); len(b) > 0 {
-		t.Errorf("the flood's own last was told %q", b)
-	}
+	flood() // which makes no room for its own, but where that has said nothing for a second
+	eventually(t, patience, "one is turned away", func() bool { return p.Front.Stat().TurnedAway > 0 })
 	var inside []*rawClient
 	for n := range most - 1 {
 		c := dialFrom(t, p, fmt.Sprintf("127.0.0.%d", 2+n%3))
@@ -73,6 +76,94 @@ func TestFloodFromOneAddressShutsOutNobodyElse(t *testing.T) {
 	}
 	if st := p.Front.Stat(); st.Clients > most+unauthenticated || st.TurnedAway < most {
 		t.Errorf("%+v", st)
+	}
+}
+
+// Who says nothing shuts out nobody behind the same address either, long before client_login_timeout.
+func TestSilentNeighboursMakeRoom(t *testing.T) {
+	const most = 5
+	p := startPooler(t, fmt.Sprintf("max_client_conn = %d\nclient_login_timeout = \"5m\"", most))
+	for range most + unauthenticated {
+		_, _ = dialFrom(t, p, "127.0.0.66").nc.Write([]byte{0})
+	}
+	eventually(t, patience, "it is full", func() bool { return p.Front.Stat().Clients == most+unauthenticated })
+	eventually(t, patience, "a neighbour gets in", func() bool { return dialFrom(t, p, "127.0.0.66").logsIn().Status == 'I' })
+}
+
+// Rubbish from one address gets a line of the log a second, however much there is; all of it is counted.
+func TestRubbishDoesNotFillTheLog(t *testing.T) {
+	p := startPooler(t, `log_level = "info"`)
+	begun := time.Now()
+	const times = 50
+	for range times {
+		c := dialFrom(t, p, "127.0.0.66")
+		_, _ = c.nc.Write([]byte{0, 0, 0, 1, 0, 0, 0, 0})
+		_, _ = io.Copy(io.Discard, c.nc)
+	}
+	seconds := 1 + int(time.Since(begun)/time.Second)
+	if n := strings.Count(p.Log.String(), "client refused"); n == 0 || n > seconds {
+		t.Errorf("%d lines in %d seconds", n, seconds)
+	}
+	if n := p.Front.Stat().Malformed; n != times {
+		t.Errorf("%d are counted", n)
+	}
+}
+
+// Who connects between Bind and Serve is answered after Serve, and heard by nobody before.
+func TestNobodyIsHeardBeforeServe(t *testing.T) {
+	l, err := loop.New(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &testPooler{Log: &testLog{}, Loops: []*loop.Loop{l}}
+	t.Cleanup(func() { p.stop(t) })
+	log := slog.New(slog.NewTextHandler(p.Log, nil))
+	p.Pools = pool.NewManager(backend.Dial, p.Loops, log)
+	if p.Front, err = New(testConfig(t), p.Pools, p.Loops, log); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Front.Bind(); err != nil {
+		t.Fatal(err)
+	}
+	c := dialRaw(t, p.Front.Addresses()[0].String())
+	c.send(startupMessage("postgres"))
+	for range 3 {
+		turn := make(chan struct{})
+		l.Post(func() { close(turn) })
+		<-turn
+	}
+	if n := p.Front.Stat().Accepted; n > 0 {
+		t.Errorf("%d are accepted", n)
+	}
+	if err := p.Front.Serve(); err != nil {
+		t.Fatal(err)
+	}
+	if a := c.answer(); a.Status != 'I' {
+		t.Errorf("%+v", a)
+	}
+}
+
+// A client that does not go when it has been told to is let go of after a moment, however slowly it goes on sending.
+func TestTheLastMomentIsNotDrawnOut(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFd(fds[0])
+	ended := make(chan struct{})
+	go func() { lingerOn(loop.Socket{FD: fds[1]}); close(ended) }()
+	drops := 0
+	for drip := time.NewTicker(lingerFor / 5); ; drops++ {
+		select {
+		case <-ended:
+			drip.Stop()
+			if drops > 20 {
+				t.Errorf("it took %d drops", drops)
+			}
+			return
+		case <-drip.C:
+			_ = unix.Send(fds[0], []byte{0}, unix.MSG_NOSIGNAL)
+		}
 	}
 }
 
@@ -152,6 +243,35 @@ func TestGuessingOfCancelKeys(t *testing.T) {
 	awaitLimit(t, j, "cancel_guessing", "127.0.0.66")
 	if n := strings.Count(p.Log.String(), "cancel requests are not looked at"); n != 1 {
 		t.Errorf("logged %d times", n)
+	}
+}
+
+// Keys of 32 bytes cannot be guessed, so that neighbours who try shut out nobody who has one: neither by wrong keys of that
+// size nor by those of 4 bytes.
+func TestLongKeysAreLookedAtWhateverNeighboursDo(t *testing.T) {
+	p, db, _ := startJournaled(t, "default_pool_size = 1")
+	newRaw(t, p, db).query("BEGIN")
+	c := dialRaw(t, p.Addr)
+	c.send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion32, Parameters: map[string]string{"user": pgtest.Superuser, "database": db}})
+	var key keys
+	for key.secret == nil {
+		if m, ok := c.receive().(*pgproto3.BackendKeyData); ok {
+			key = keys{m.ProcessID, append([]byte(nil), m.SecretKey...)}
+		}
+	}
+	c.answer()
+	c.send(&pgproto3.Query{String: "SELECT 1"})
+	eventually(t, patience, "it waits", func() bool { return onlyPool(t, p).Waiting == 1 })
+	for n := range guessBudget + 5 {
+		cancel(t, p, keys{key.id, []byte{0, 0, 0, byte(n)}})
+		cancel(t, p, keys{key.id, make([]byte, longSecret)})
+	}
+	if st := p.Front.Stat(); st.CancelsIgnored == 0 || st.CancelsUnknown < guessBudget+5 {
+		t.Errorf("%d ignored, %d wrong", st.CancelsIgnored, st.CancelsUnknown)
+	}
+	cancel(t, p, key)
+	if a := c.answer(); a.Code != "57014" {
+		t.Errorf("%+v", a)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"pooler/config"
 	"pooler/internal/auth"
 	"pooler/internal/gate"
+	"pooler/internal/hba"
 	"pooler/internal/journal"
 	"pooler/internal/loop"
 	"pooler/internal/sessionstate"
@@ -47,6 +49,7 @@ type Server struct {
 	proofs     *gate.Gate // where clients' proofs are looked at
 	waits      *gate.Gate // where others are asked about them
 	resolving  *gate.Gate // where it is found out who a client is
+	naming     *fair      // and what its address is called
 	names      resolver
 	issuers    *auth.Issuers
 	keyring    *auth.Keyring   // what clients' proofs have taught; nil: nothing is kept; set before Listen
@@ -83,7 +86,8 @@ type Server struct {
 // listener is one address: the socket, and what accepts on it.
 type listener struct {
 	socket    net.Listener
-	accepting *loop.Listener
+	fd        int            // another descriptor of it, for the loop
+	accepting *loop.Listener // nil until Serve
 }
 
 // current is the configuration in force and what follows from it.
@@ -98,7 +102,7 @@ type current struct {
 func New(cfg *config.Config, pools *pool.Manager, loops []*loop.Loop, log *slog.Logger) (*Server, error) {
 	srv := &Server{
 		log: log, loops: loops, pools: pools, quotas: newQuotas(), proofs: gate.New(1), waits: gate.New(waitsAtOnce),
-		resolving: gate.New(factsAtOnce), names: net.DefaultResolver, issuers: auth.NewIssuers(),
+		resolving: gate.New(factsAtOnce), naming: newFair(namesAtOnce, namesShare), names: net.DefaultResolver, issuers: auth.NewIssuers(),
 		crews: map[*loop.Loop]*crew{}, gone: make(chan struct{}),
 	}
 	srv.life, srv.endLife = context.WithCancel(context.Background())
@@ -124,6 +128,10 @@ func (srv *Server) Configure(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	cr.keys.Configure(cfg.ScramIterations, cfg.ScramKeyCache)
+	if cr.file.HasClearText() {
+		cr.keys.ExpectClearText()
+	}
 	before := srv.settings.Swap(&current{cfg: cfg, credentials: cr, proxies: cfg.ProxySources(), tls: protection})
 	srv.warnOfCertificate(protection)
 	if cr.file != nil {
@@ -131,7 +139,12 @@ func (srv *Server) Configure(cfg *config.Config) error {
 			srv.log.Warn("auth_file wants a look", "warning", w)
 		}
 	}
-	for _, w := range cr.rules.Warnings {
+	for _, path := range cr.rules.Secrets() {
+		for _, w := range config.Exposed(path, "it holds a password") {
+			srv.log.Warn("auth_hba_file wants a look", "warning", w)
+		}
+	}
+	for _, w := range cr.groupless(cfg) {
 		srv.log.Warn("auth_hba_file wants a look", "warning", w)
 	}
 	for _, w := range cr.mapless() {
@@ -178,15 +191,18 @@ func (srv *Server) poolConfig(database, user string) (cfg config.Pool, ok bool) 
 	return cfg, ok
 }
 
-// Listen opens the configured addresses and begins to accept. On an error everything opened is closed again.
+// Listen is Bind and Serve.
 func (srv *Server) Listen() error {
+	if err := srv.Bind(); err != nil {
+		return err
+	}
+	return srv.Serve()
+}
+
+// Bind opens the configured addresses. Clients can connect from then on, and wait in the kernel's queue for Serve. On an
+// error everything opened is closed again.
+func (srv *Server) Bind() error {
 	cfg := srv.settings.Load().cfg
-	srv.ticking = make(chan struct{})
-	srv.background.Go(func() { srv.watchLogins(srv.ticking) })
-	srv.background.Go(func() { srv.reap(srv.ticking) })
-	srv.background.Go(func() { srv.watchLimits(srv.ticking) })
-	srv.periods.older = period{at: time.Now()}
-	srv.background.Go(func() { srv.keepPeriods(srv.ticking) })
 	for _, addr := range cfg.Listen() {
 		if err := srv.listen("tcp", addr); err != nil {
 			srv.closeListeners()
@@ -198,6 +214,39 @@ func (srv *Server) Listen() error {
 		if err := srv.listenUnix(path, os.FileMode(cfg.UnixSocketMode)); err != nil {
 			srv.closeListeners()
 			return err
+		}
+	}
+	return nil
+}
+
+// Serve begins to accept on what Bind has opened. On an error that is closed.
+func (srv *Server) Serve() error {
+	srv.ticking = make(chan struct{})
+	srv.background.Go(func() { srv.watchLogins(srv.ticking) })
+	srv.background.Go(func() { srv.reap(srv.ticking) })
+	srv.background.Go(func() { srv.watchLimits(srv.ticking) })
+	srv.periods.older = period{at: time.Now()}
+	srv.background.Go(func() { srv.keepPeriods(srv.ticking) })
+	accepts := srv.loops[0]
+	result := make(chan error, 1)
+	accepts.Post(func() { result <- srv.acceptOn(accepts) })
+	err := <-result
+	if err != nil {
+		srv.closeListeners()
+	}
+	return err
+}
+
+// acceptOn runs on the loop that accepts.
+func (srv *Server) acceptOn(l *loop.Loop) error {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for i := range srv.listeners {
+		ln := &srv.listeners[i]
+		var err error
+		ln.accepting, err = l.Listen(ln.fd, func(fd int, remote netip.AddrPort) { srv.greet(l, fd, remote) }, srv.acceptFailed)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", ln.socket.Addr(), err)
 		}
 	}
 	return nil
@@ -237,22 +286,9 @@ func (srv *Server) listen(network, addr string) error {
 		_ = socket.Close()
 		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	accepts := srv.loops[0]
-	result := make(chan error, 1)
-	accepts.Post(func() {
-		ln, err := accepts.Listen(fd, func(fd int, remote netip.AddrPort) { srv.greet(accepts, fd, remote) }, srv.acceptFailed)
-		if err == nil {
-			srv.mu.Lock()
-			srv.listeners = append(srv.listeners, listener{socket, ln})
-			srv.mu.Unlock()
-		}
-		result <- err
-	})
-	if err := <-result; err != nil {
-		_ = socket.Close()
-		closeFd(fd)
-		return fmt.Errorf("listen on %s: %w", addr, err)
-	}
+	srv.mu.Lock()
+	srv.listeners = append(srv.listeners, listener{socket: socket, fd: fd})
+	srv.mu.Unlock()
 	return nil
 }
 
@@ -297,7 +333,10 @@ func (srv *Server) watchLogins(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case now := <-t.C:
-			srv.loops[0].Post(func() { srv.expireGreeters(now) })
+			srv.loops[0].Post(func() {
+				srv.expireGreeters(now)
+				srv.lookups.sweep()
+			})
 			srv.watchClients()
 		}
 	}
@@ -434,7 +473,11 @@ func (srv *Server) closeListeners() {
 	for _, l := range listeners {
 		closed := make(chan struct{})
 		srv.loops[0].Post(func() {
-			l.accepting.Close()
+			if l.accepting != nil {
+				l.accepting.Close()
+			} else {
+				closeFd(l.fd)
+			}
 			close(closed)
 		})
 		<-closed
@@ -444,6 +487,13 @@ func (srv *Server) closeListeners() {
 
 // Accepting tells whether new clients are let in.
 func (srv *Server) Accepting() bool { return !srv.draining.Load() }
+
+// Trusts tells whether somebody who comes over the network may be let in without any proof.
+func (srv *Server) Trusts() bool {
+	return slices.ContainsFunc(srv.settings.Load().credentials.rules.Rules(), func(r *hba.Rule) bool {
+		return r.Method == hba.Trust && r.Kind != hba.Local
+	})
+}
 
 // Config is the configuration in force.
 func (srv *Server) Config() *config.Config { return srv.settings.Load().cfg }

@@ -152,7 +152,7 @@ func TestStormOfSilentLogins(t *testing.T) {
 	t.Parallel()
 	db := postgres.Server(t).CreateDatabase(t)
 	_, _ = postgres.Server(t).Exec(t.Context(), "postgres", "CREATE ROLE scram LOGIN")
-	p := startPooler(t, fmt.Sprintf("auth_type = \"scram-sha-256\"\nauth_file = %q\nclient_login_concurrency = 1\nclient_login_timeout = \"2s\"\nlog_level = \"error\"", authFile(t)))
+	p := startPooler(t, fmt.Sprintf("auth_type = \"password\"\nauth_file = %q\nclient_login_concurrency = 1\nclient_login_timeout = \"2s\"\nlog_level = \"error\"", authFile(t)))
 	keys, err := scram.SHA256.NewClientUnprepped("", rightPassword, "")
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestStormOfSilentLogins(t *testing.T) {
 // looked at.
 func TestProofsThatWait(t *testing.T) {
 	t.Parallel()
-	p := startPooler(t, fmt.Sprintf("auth_type = \"scram-sha-256\"\nauth_file = %q\nclient_login_concurrency = 1\nclient_login_timeout = \"1s\"", authFile(t)))
+	p := startPooler(t, fmt.Sprintf("auth_type = \"password\"\nauth_file = %q\nclient_login_concurrency = 1\nclient_login_timeout = \"1s\"", authFile(t)))
 	block, blocked := make(chan struct{}), make(chan struct{})
 	p.Front.proofs.Go(func() {
 		close(blocked)
@@ -196,9 +196,9 @@ func TestProofsThatWait(t *testing.T) {
 	<-blocked
 	waits := func() *rawClient {
 		c := dialRaw(t, p.Addr)
-		c.send(startupMessage("postgres", "user", "clear")) // whose keys are not derived yet
+		c.send(startupMessage("postgres", "user", "scram")) // a password costs sums to compare with that secret
 		c.until('R')
-		c.send(&pgproto3.SASLInitialResponse{AuthMechanism: scramMechanism, Data: []byte("n,,n=,r=x")})
+		c.send(&pgproto3.PasswordMessage{Password: rightPassword})
 		return c
 	}
 	first := waits()

@@ -16,7 +16,8 @@ import (
 // secured is what clients' handshakes go by. It never changes; a reload makes a new one.
 type secured struct {
 	config   *tls.Config
-	endPoint []byte // of the certificate, for channel binding; nil: its kind of signature has none
+	http     *tls.Config // the dashboard's
+	endPoint []byte      // of the certificate, for channel binding; nil: its kind of signature has none
 	warnings []string
 }
 
@@ -39,19 +40,21 @@ func newSecured(cfg *config.Config) (*secured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS for clients: %w", err)
 	}
-	s := &secured{config: made, warnings: warnings}
-	s.endPoint, _ = tlsconn.ServerEndPoint(s.certificate()) // without one, SCRAM-SHA-256-PLUS is not offered, as with PostgreSQL
+	s := &secured{config: made, http: made.Clone(), warnings: warnings}
+	s.http.NextProtos = []string{"http/1.1"}
+	s.http.ClientCAs, s.http.ClientAuth = nil, tls.NoClientCert // a browser would ask its user for one
+	s.endPoint, _ = tlsconn.ServerEndPoint(s.certificate())     // without one, SCRAM-SHA-256-PLUS is not offered, as with PostgreSQL
 	return s, nil
 }
 
 // certificate is the one that clients are shown.
 func (s *secured) certificate() *x509.Certificate { return s.config.Certificates[0].Leaf }
 
-// KeyPair is what the dashboard is served with under http_tls, for tls.Config.GetCertificate: the certificate that clients
-// are shown, after a reload the new one.
-func (srv *Server) KeyPair(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// HTTPConfig is what the dashboard is served with under http_tls, for tls.Config.GetConfigForClient: the certificate, versions,
+// suites and curves that clients get, after a reload the new ones.
+func (srv *Server) HTTPConfig(*tls.ClientHelloInfo) (*tls.Config, error) {
 	if s := srv.settings.Load().tls; s != nil {
-		return &s.config.Certificates[0], nil
+		return s.http, nil
 	}
 	return nil, errors.New("there is no certificate: http_tls was switched off, which needs a restart")
 }
@@ -72,7 +75,7 @@ var errClear = &Refusal{
 
 // offersTLS tells whether the client may have TLS: not on a Unix socket, as with PostgreSQL, and not within TLS.
 func (g *greeter) offersTLS() bool {
-	return g.srv.Config().ClientTLSMode != config.TLSDisable && g.remote.IsValid() && g.tls == nil
+	return g.srv.Config().ClientTLSMode != config.TLSDisable && !g.local() && g.tls == nil
 }
 
 // beginsWithTLS tells whether b is the first that the client has sent and begins a handshake (sslnegotiation=direct). It is
@@ -111,7 +114,14 @@ func (g *greeter) shakeHands(b []byte) {
 	g.shake = tlsconn.Begin(with.config, g.srv.proofs,
 		func(out []byte) { l.PostPatient(func() { g.passOn(out) }) },
 		func(r tlsconn.Result, err error) { l.PostPatient(func() { g.shaken(with, r, err) }) })
-	g.shake.Feed(b)
+	g.feed(b)
+}
+
+// feed gives the handshake what has come.
+func (g *greeter) feed(b []byte) {
+	if !g.shake.Feed(b) {
+		g.leave(tlsFailure("the client sends more than a handshake needs"))
+	}
 }
 
 // endHandshake notes that the client has gone in the middle of a handshake. Why, may be in what it has sent last.
@@ -126,6 +136,7 @@ func (g *greeter) endHandshake() {
 // passOn sends the client what the handshake has to say.
 func (g *greeter) passOn(out []byte) {
 	if g.shake != nil {
+		g.heard = g.loop.Now()
 		g.stream.Write(out)
 	}
 }

@@ -425,10 +425,10 @@ func TestTLSHandshakesThatFail(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := dialRaw(t, p.Addr)
+			failed++
+			c := dialFrom(t, p, fmt.Sprintf("127.0.0.%d", 10+failed)) // the log hears of each place once a second
 			tc.do(c)
 			_ = c.nc.Close()
-			failed++
 			eventually(t, patience, "it is counted", func() bool { return results(p)["tls_failed"] == failed })
 			if lines := strings.Split(strings.TrimSpace(p.Log.String()), "\n"); !strings.Contains(lines[len(lines)-1], tc.logged) {
 				t.Errorf("logged: %s", lines[len(lines)-1])

@@ -60,6 +60,8 @@ func fault(err error) string {
 		return refusal.Response.Code
 	case errors.Is(err, backend.ErrNoPassword):
 		return "no_password"
+	case errors.Is(err, backend.ErrMethod):
+		return "auth_method"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return "timeout"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"pooler/backend"
 	"pooler/config"
 )
@@ -240,5 +242,49 @@ func TestSmallerSizeIsKeptThoughLoopsAreBusy(t *testing.T) {
 	g.eventually("two are gone", func() bool { return g.backends(cfg.DBName) <= 1 })
 	if n := g.states()[ServerIdle]; n != 1 {
 		t.Errorf("%d are left, want 1", n)
+	}
+}
+
+// A pause between logins ends early if there is something new to prove the pooler with, and the want of that was the reason.
+func TestTryAgainEndsOnlyAPauseForWantOfAProof(t *testing.T) {
+	refused := func(code string) error {
+		return backend.NewServerError(&pgproto3.ErrorResponse{Code: code, Message: "no"})
+	}
+	for _, tc := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"nothing to prove it with", backend.ErrNoPassword, true},
+		{"a wrong password", refused("28P01"), true},
+		{"PostgreSQL is starting", refused("57P03"), false},
+		{"nobody answers", errNobody, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := testPool(t, config.Pool{Size: 1}, nil)
+			p.retryAt, p.failure = time.Hour, tc.err
+			p.TryAgain()
+			if over := p.retryAt == 0 && p.failure == nil; over != tc.want {
+				t.Errorf("the pause is over: %t", over)
+			}
+		})
+	}
+}
+
+// Whatever a server session was opened with, when that changes it is replaced.
+func TestWhatReplacesServerSessions(t *testing.T) {
+	for name, change := range map[string]func(*config.Pool){
+		"host": func(c *config.Pool) { c.Host = "x" }, "port": func(c *config.Pool) { c.Port++ }, "database": func(c *config.Pool) { c.DBName = "x" },
+		"user": func(c *config.Pool) { c.ServerUser = "x" }, "password": func(c *config.Pool) { c.ServerPassword = "x" },
+		"TLS": func(c *config.Pool) { c.TLS.Mode = config.TLSVerifyFull }, "a client certificate": func(c *config.Pool) { c.TLS.CertFile = "x" },
+		"": func(c *config.Pool) { c.LoginRetry++ },
+	} {
+		p := testPool(t, config.Pool{Size: 1, LoginsAtOnce: 1}, nil)
+		cfg := p.Config()
+		change(&cfg)
+		before := p.generation
+		if p.Reconfigure(cfg); (p.generation != before) != (name != "") {
+			t.Errorf("another %q: generation %d, was %d", name, p.generation, before)
+		}
 	}
 }

@@ -265,14 +265,14 @@ func (p *Pool) grantedLocked(r *Request) {
 	r.Class.tally.waited += waited
 }
 
-// Reconfigure puts cfg in force. Server sessions opened for another server, database or user, and those beyond a
-// smaller size, are closed, idle ones at once, others as they become free.
+// Reconfigure puts cfg in force. Server sessions opened for another server, database or user, or protected otherwise, and
+// those beyond a smaller size, are closed, idle ones at once, others as they become free.
 func (p *Pool) Reconfigure(cfg config.Pool) {
 	p.mu.Lock()
 	old := p.cfg
 	p.cfg = cfg
 	if old.Host != cfg.Host || old.Port != cfg.Port || old.DBName != cfg.DBName || old.ServerUser != cfg.ServerUser ||
-		old.ServerPassword != cfg.ServerPassword || old.TCP != cfg.TCP || old.Callbacks != cfg.Callbacks {
+		old.ServerPassword != cfg.ServerPassword || old.TLS != cfg.TLS || old.RequireAuth != cfg.RequireAuth || old.TCP != cfg.TCP || old.Callbacks != cfg.Callbacks {
 		p.renewLocked()
 	}
 	p.house.budgets.move(p, addressOf(cfg))
@@ -318,11 +318,14 @@ func (p *Pool) Renew() {
 	p.retireIdle(p.surplusLocked)
 }
 
-// TryAgain ends a pause between logins to PostgreSQL: there is something new to log in with.
+// TryAgain ends a pause between logins to PostgreSQL, if the last has failed for want of a proof: there is something new to
+// log in with.
 func (p *Pool) TryAgain() {
 	p.mu.Lock()
-	p.retryAt, p.failure = 0, nil
-	p.growLocked()
+	if backend.Unproven(p.failure) {
+		p.retryAt, p.failure = 0, nil
+		p.growLocked()
+	}
 	p.mu.Unlock()
 }
 

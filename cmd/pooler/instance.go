@@ -93,15 +93,21 @@ func start(ctl *control, log *slog.Logger) (_ *instance, err error) {
 	in.front.SetConsole(admin)
 	ctl.run(in.configure)
 	if cfg.HTTPListen != "" {
-		if err = in.serveHTTP(cfg.HTTPListen, admin, shown); err != nil {
+		if err = in.listenHTTP(cfg.HTTPListen, admin, shown); err != nil {
 			return nil, err
 		}
 	}
-	if err = in.front.Listen(); err != nil {
+	if err = in.front.Bind(); err != nil {
 		return nil, err
 	}
-	if err = in.dropPrivileges(cfg, ctl.path); err != nil { // the history file is the account's
+	if err = in.dropPrivileges(cfg, ctl.path); err != nil { // before anybody is heard; the history file is the account's
 		return nil, err
+	}
+	if err = in.front.Serve(); err != nil {
+		return nil, err
+	}
+	if in.web != nil {
+		in.web.Serve()
 	}
 	if in.seen != nil {
 		in.seen.Start()
@@ -128,8 +134,8 @@ func (in *instance) useForServers(loaded *backend.Loaded) {
 	warn(in.log, loaded.Warnings)
 }
 
-// serveHTTP serves metrics, health and the dashboard.
-func (in *instance) serveHTTP(addr string, admin *console.Console, shown console.Snapshots) error {
+// listenHTTP opens the address of metrics, health and the dashboard.
+func (in *instance) listenHTTP(addr string, admin *console.Console, shown console.Snapshots) error {
 	extras := monitor.Extras{Version: versionText(), Events: in.front.Journal().Counts}
 	dashboard := &web.Dashboard{Console: admin, Door: in.front, Snapshots: shown}
 	if in.seen != nil {
@@ -141,7 +147,7 @@ func (in *instance) serveHTTP(addr string, admin *console.Console, shown console
 	}
 	options := web.Options{Addr: addr, Registry: registry, Ready: in.front.Accepting, Log: in.log, Dashboard: dashboard}
 	if in.front.Config().HTTPTLS {
-		options.KeyPair = in.front.KeyPair
+		options.TLS = in.front.HTTPConfig
 	}
 	in.web, err = web.Listen(options)
 	return err

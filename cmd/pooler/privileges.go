@@ -33,6 +33,7 @@ type account struct {
 	name     string
 	uid, gid int
 	groups   []int // the others
+	lost     bool  // the group of root, which was one of them
 }
 
 // lookUp finds the account that a pooler started by root becomes; nil: it stays who it is. Anyone but root may name himself.
@@ -48,24 +49,44 @@ func lookUp(name string) (*account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("user: the groups of %s: %w", name, err)
 	}
-	a := &account{name: name}
-	ids := make([]int, 0, len(groups)+2)
-	for _, text := range append([]string{u.Uid, u.Gid}, groups...) {
+	a, err := accountOf(name, append([]string{u.Uid, u.Gid}, groups...))
+	if err != nil {
+		return nil, err
+	}
+	me := os.Geteuid()
+	if a.uid == me && me != 0 {
+		return nil, nil // that is who it is
+	}
+	return a, a.fit(me)
+}
+
+// fit tells why the user me cannot or must not become that account; nil: it may.
+func (a *account) fit(me int) error {
+	switch {
+	case a.uid == 0:
+		return fmt.Errorf("user: %s is root; name an account without privileges", a.name)
+	case a.gid == 0:
+		return fmt.Errorf("user: the group of %s is root's; name an account with a group of its own", a.name)
+	case me != 0:
+		return fmt.Errorf("user: only root can become %s; start as root, or as %s, or leave the key out", a.name, a.name)
+	}
+	return nil
+}
+
+// accountOf makes one of the numbers of its user, its group, and its other groups, among which that of root is left out: what
+// is open to it is more than a pooler needs.
+func accountOf(name string, numbers []string) (*account, error) {
+	ids := make([]int, 0, len(numbers))
+	for _, text := range numbers {
 		id, err := strconv.Atoi(text)
 		if err != nil {
 			return nil, fmt.Errorf("user: %s: %w", name, err)
 		}
 		ids = append(ids, id)
 	}
-	a.uid, a.gid, a.groups = ids[0], ids[1], ids[2:]
-	switch me := os.Geteuid(); {
-	case a.uid == me && me != 0:
-		return nil, nil // that is who it is
-	case a.uid == 0:
-		return nil, fmt.Errorf("user: %s is root; name an account without privileges", name)
-	case me != 0:
-		return nil, fmt.Errorf("user: only root can become %s; start as root, or as %s, or leave the key out", name, name)
-	}
+	a := &account{name: name, uid: ids[0], gid: ids[1], groups: ids[2:]}
+	a.lost = slices.Contains(a.groups, 0)
+	a.groups = slices.DeleteFunc(a.groups, func(id int) bool { return id == 0 })
 	return a, nil
 }
 
@@ -165,6 +186,9 @@ func (in *instance) dropPrivileges(cfg *config.Config, path string) error {
 		return err
 	}
 	in.log.Info("privileges dropped", "user", a.name)
+	if a.lost {
+		in.log.Warn("the account is in the group of root, which is not kept", "user", a.name)
+	}
 	for _, file := range append(cfg.Files(), path) {
 		if err := unix.Access(file, unix.R_OK); file != "" && err != nil {
 			in.log.Warn("a reload will fail: the file cannot be read any more", "file", file, "user", a.name, "error", err)

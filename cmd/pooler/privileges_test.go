@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -187,6 +188,19 @@ func TestAnAccountThatWillNotDo(t *testing.T) {
 		if _, err := lookUp(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+func TestTheGroupOfRootIsNotKept(t *testing.T) {
+	a, err := accountOf("app", []string{"1000", "1001", "0", "27"})
+	if err != nil || a.uid != 1000 || a.gid != 1001 || !slices.Equal(a.groups, []int{27}) || !a.lost {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := accountOf("app", []string{"1000", "1001", "1001"}); err != nil || a.lost {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if err := (&account{name: "app", uid: 1000}).fit(0); err == nil || !strings.Contains(err.Error(), "a group of its own") {
+		t.Errorf("with root's group as its own: %v", err)
 	}
 }
 

@@ -6,10 +6,15 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pooler/config"
 )
 
 // ErrNoCredential tells that PostgreSQL wants a proof and there is nothing to prove us with.
 var ErrNoCredential = errors.New(`PostgreSQL wants a password; give one under [databases.NAME] or [users.NAME] (password = "...") or in clear text in auth_file, or have clients log in by scram-sha-256, password or ldap`)
+
+// ErrMethod tells that PostgreSQL wants us to log in by a method that server_require_auth does not allow.
+var ErrMethod = errors.New("server_require_auth does not allow that")
 
 // Answerer proves us to PostgreSQL: it answers the messages that ask for a proof, and reads no socket itself. One
 // goroutine at a time may use it, for one connection.
@@ -18,7 +23,9 @@ type Answerer struct {
 	user       string
 	credential Credential
 	binding    Binding
+	required   config.RequireAuth
 	scram      *scramClient // nil unless SCRAM has been begun
+	asked      bool         // the server has asked for a proof
 }
 
 // NewAnswerer makes an Answerer for one connection. user is the one of the StartupMessage. binding is that of the TLS
@@ -27,10 +34,19 @@ func NewAnswerer(keys *Keys, user string, credential Credential, binding Binding
 	return &Answerer{keys: keys, user: user, credential: credential, binding: binding}
 }
 
+// Require makes the Answerer use no other methods than required does allow, and returns it.
+func (a *Answerer) Require(required config.RequireAuth) *Answerer {
+	a.required = required
+	return a
+}
+
 // Answer returns what the server is told in answer to msg, or nil when there is nothing to say. After an error the
-// connection is of no use: the server has broken the protocol, cannot prove that it is the one, or wants what we do not
-// have (ErrNoCredential). Deriving keys may take up to half a second of a processor.
+// connection is of no use: the server has broken the protocol, cannot prove that it is the one, wants what we do not
+// have (ErrNoCredential) or what we are not to give (ErrMethod). Deriving keys may take up to half a second of a processor.
 func (a *Answerer) Answer(msg pgproto3.BackendMessage) (pgproto3.FrontendMessage, error) {
+	if err := a.check(msg); err != nil {
+		return nil, err
+	}
 	switch msg := msg.(type) {
 	case *pgproto3.AuthenticationOk:
 		return nil, a.finished()
@@ -49,6 +65,31 @@ func (a *Answerer) Answer(msg pgproto3.BackendMessage) (pgproto3.FrontendMessage
 		return nil, a.scram.final(msg.Data)
 	}
 	return nil, fmt.Errorf("PostgreSQL asks for a way to log in that the pooler does not know (%T)", msg)
+}
+
+// check refuses a method that is not allowed before anything is said that it could be of use to.
+func (a *Answerer) check(msg pgproto3.BackendMessage) error {
+	var method, wants string
+	switch msg.(type) {
+	case *pgproto3.AuthenticationOk:
+		if a.asked {
+			return nil
+		}
+		method, wants = config.RequireNone, "lets the pooler in without a proof"
+	case *pgproto3.AuthenticationCleartextPassword:
+		method, wants = config.RequirePassword, "asks for the password in clear text"
+	case *pgproto3.AuthenticationMD5Password:
+		method, wants = config.RequireMD5, "asks for an MD5 hash of the password"
+	case *pgproto3.AuthenticationSASL:
+		method, wants = config.RequireSCRAM, "asks for SCRAM"
+	default:
+		return nil
+	}
+	a.asked = true
+	if !a.required.Allows(method) {
+		return fmt.Errorf("PostgreSQL %s: %w (%q)", wants, ErrMethod, string(a.required))
+	}
+	return nil
 }
 
 var (

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pooler/config"
 )
 
 // challenged is a client that has sent its first message, and its nonce.
@@ -169,6 +171,31 @@ func TestWhatCannotBeAnsweredSaysWhy(t *testing.T) {
 		_, err := NewAnswerer(nil, "ann", c.credential, Binding{}).Answer(c.asked)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+// Who pretends to be PostgreSQL gets nothing by asking for a weaker method than PostgreSQL would.
+func TestOnlyARequiredMethodIsAnswered(t *testing.T) {
+	asked := map[string]pgproto3.BackendMessage{
+		config.RequirePassword: &pgproto3.AuthenticationCleartextPassword{},
+		config.RequireMD5:      &pgproto3.AuthenticationMD5Password{},
+		config.RequireSCRAM:    &pgproto3.AuthenticationSASL{AuthMechanisms: []string{scramSHA256}},
+		config.RequireNone:     &pgproto3.AuthenticationOk{},
+	}
+	for _, list := range []config.RequireAuth{"", "scram-sha-256", "password,md5", "none", "!password", "!none,!md5"} {
+		for method, msg := range asked {
+			a := NewAnswerer(NewKeys(1, true), "ann", Credential{Password: testPassword}, Binding{}).Require(list)
+			answer, err := a.Answer(msg)
+			if list.Allows(method) != (err == nil) || err != nil && (answer != nil || !errors.Is(err, ErrMethod) || !strings.Contains(err.Error(), string(list))) {
+				t.Errorf("%q, asked for %s: %v, %v", list, method, answer, err)
+			}
+		}
+	}
+	a := NewAnswerer(nil, "ann", Credential{Password: testPassword}, Binding{}).Require("password")
+	for _, msg := range []pgproto3.BackendMessage{asked[config.RequirePassword], asked[config.RequireNone]} {
+		if _, err := a.Answer(msg); err != nil {
+			t.Errorf("let in after the proof: %v", err)
 		}
 	}
 }

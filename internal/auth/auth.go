@@ -32,6 +32,12 @@ type Proof interface {
 	Learned() (Credential, bool)
 }
 
+// Leveller is a Proof that could tell by how long it takes to fail who is known.
+type Leveller interface {
+	// Level is what is still to be done, at the cost of Sums, before a client is told that its proof is wrong; nil: nothing.
+	Level() func()
+}
+
 // Cost is how long a step of a proof takes.
 type Cost uint8
 

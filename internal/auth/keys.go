@@ -20,10 +20,7 @@ const (
 	keySize  = sha256.Size
 	saltSize = 16 // PostgreSQL's SCRAM_DEFAULT_SALT_LEN, in bytes
 
-	// maxIterations bounds what a stored secret or a server can make us compute: about half a second of a processor. It
-	// is more than OWASP recommends for PBKDF2-HMAC-SHA256 (600,000), and 244 times PostgreSQL's default. PostgreSQL
-	// itself has no limit, so that any of its users could stop us for minutes by a secret of his own making.
-	maxIterations = 1_000_000
+	maxIterations = config.MaxIterations // that a stored secret or a server can make us compute
 
 	maxKeys = 10_000 // entries of the cache, about 200 bytes each
 )
@@ -40,6 +37,7 @@ type scramKeys struct {
 // and no password is kept.
 type Keys struct {
 	secret [sha256.Size]byte // key of made-up salts and of the digests
+	clear  atomic.Bool       // somebody's password is known in clear text
 
 	mu         sync.Mutex // guards all below
 	iterations int
@@ -78,6 +76,10 @@ func (k *Keys) Configure(iterations int, cached bool) {
 		k.cache = &cache
 	}
 }
+
+// ExpectClearText has every wrong proof by SCRAM cost the same from now on: there are users with a password in clear text,
+// and what they cost would tell that they exist.
+func (k *Keys) ExpectClearText() { k.clear.Store(true) }
 
 func (k *Keys) rounds() int {
 	k.mu.Lock()
@@ -118,7 +120,8 @@ func (k *Keys) Verify(user string, secret config.Secret, password []byte) bool {
 }
 
 // verifier is what SCRAM compares a client's proof with. For a user without a usable secret it is made up, always the
-// same for the same name, and usable is false: the conversation then runs to its end and fails.
+// same for the same name, and usable is false: the conversation then runs to its end and fails. The keys of a password in
+// clear text cost sums, and are still to be filled in.
 func (k *Keys) verifier(user string, secret config.Secret) (v config.Verifier, usable bool) {
 	switch secret.Kind {
 	case config.SecretSCRAM:
@@ -127,17 +130,11 @@ func (k *Keys) verifier(user string, secret config.Secret) (v config.Verifier, u
 		}
 	case config.SecretClear:
 		v := k.madeUp(user)
-		keys := k.derived([]byte(secret.Text), v.Salt, v.Iterations)
-		v.StoredKey, v.ServerKey = keys.stored[:], keys.server[:]
+		v.StoredKey, v.ServerKey = make([]byte, keySize), make([]byte, keySize)
 		return v, true
 	case config.SecretMD5, config.SecretNone:
 	}
 	return k.madeUp(user), false
-}
-
-// verifierKnown tells whether verifier needs no sums.
-func (k *Keys) verifierKnown(user string, secret config.Secret) bool {
-	return secret.Kind != config.SecretClear || k.Known([]byte(secret.Text), k.salt(user), k.rounds())
 }
 
 func (k *Keys) madeUp(user string) config.Verifier {

@@ -153,23 +153,70 @@ func TestGenerationsForgetTheOldest(t *testing.T) {
 	}
 }
 
-func TestKeyringKeepsTheLatest(t *testing.T) {
-	r := NewKeyring()
-	ann, bob := Account{"db", "ann"}, Account{"db", "bob"}
-	r.Learn(ann, Credential{Password: "a"})
-	r.Learn(ann, Credential{MD5: "m"})
-	r.Learn(bob, Credential{})
-	if c, ok := r.Find(ann); !ok || c.Password != "" || c.MD5 != "m" {
-		t.Errorf("ann: %v", c)
+func TestKeyring(t *testing.T) {
+	a, b := Credential{Password: "a"}, Credential{MD5: "b"}
+	account := Account{Database: "db", User: "ann", Host: "here"}
+	var nobody Credential
+	learn := func(c Credential, want bool) func(*Keyring) bool {
+		return func(r *Keyring) bool { return r.Learn(account, c) == want }
 	}
-	if c, ok := r.Find(bob); ok {
-		t.Errorf("bob: %v", c)
+	works := func(c Credential) func(*Keyring) bool {
+		return func(r *Keyring) bool { r.Accepted(account, c); return true }
 	}
-	r.Forget(ann)
-	if _, ok := r.Find(ann); ok || r.Len() != 0 {
-		t.Error("not forgotten")
+	refused := func(c Credential, wrong, more bool) func(*Keyring) bool {
+		return func(r *Keyring) bool { return r.Refused(account, c, wrong) == more }
 	}
-	if _, ok := (*Keyring)(nil).Find(ann); ok {
+	for _, tc := range []struct {
+		name  string
+		steps []func(*Keyring) bool
+		want  Credential
+	}{
+		{"nothing", nil, nobody},
+		{"nothing is learned", []func(*Keyring) bool{learn(nobody, false)}, nobody},
+		{"the latest", []func(*Keyring) bool{learn(a, true), learn(b, true), learn(b, false)}, b},
+		{"what works stays", []func(*Keyring) bool{learn(a, true), works(a), learn(b, false)}, a},
+		{"what works until it is refused", []func(*Keyring) bool{learn(a, true), works(a), learn(b, false), refused(a, true, true)}, b},
+		{"what works until PostgreSQL lets nobody in", []func(*Keyring) bool{learn(a, true), works(a), refused(a, false, false), learn(b, true)}, b},
+		{"another one works", []func(*Keyring) bool{learn(a, true), works(b), learn(b, true)}, b},
+		{"refused", []func(*Keyring) bool{learn(a, true), refused(a, true, false)}, nobody},
+		{"refused when it is no more what is known", []func(*Keyring) bool{learn(a, true), learn(b, true), refused(a, true, true)}, b},
+		{"refused again", []func(*Keyring) bool{learn(a, true), refused(a, true, false), refused(a, true, false)}, nobody},
+		{"not known to be wrong", []func(*Keyring) bool{learn(a, true), refused(a, false, false)}, a},
+		{"its pool has gone", []func(*Keyring) bool{learn(a, true), func(r *Keyring) bool { r.Forget(account); return r.Len() == 0 }}, nobody},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := NewKeyring()
+			for n, step := range tc.steps {
+				if !step(r) {
+					t.Errorf("step %d says something else", n)
+				}
+			}
+			if c, ok := r.Find(account); !c.Equal(tc.want) || ok == tc.want.IsZero() {
+				t.Errorf("known is %v, %v", c, ok)
+			}
+		})
+	}
+	if _, ok := (*Keyring)(nil).Find(account); ok {
 		t.Error("no keyring knows something")
+	}
+}
+
+// Whatever says where a login goes makes it another account.
+func TestAccountsOfOtherServers(t *testing.T) {
+	at := config.Pool{Database: "db", User: "ann", Host: "here", Port: 5432, DBName: "db", ServerUser: "ann", TLS: config.ServerTLS{Mode: config.TLSVerifyFull}}
+	r := NewKeyring()
+	r.Learn(AccountOf(at), Credential{Password: "a"})
+	for name, move := range map[string]func(*config.Pool){
+		"host": func(p *config.Pool) { p.Host = "there" }, "port": func(p *config.Pool) { p.Port++ }, "name": func(p *config.Pool) { p.DBName = "x" },
+		"user": func(p *config.Pool) { p.ServerUser = "x" }, "TLS": func(p *config.Pool) { p.TLS.Mode = config.TLSDisable },
+	} {
+		moved := at
+		move(&moved)
+		if c, ok := r.Find(AccountOf(moved)); ok {
+			t.Errorf("another %s: %v", name, c)
+		}
+	}
+	if _, ok := r.Find(AccountOf(at)); !ok {
+		t.Error("the same is not known")
 	}
 }

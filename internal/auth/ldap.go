@@ -56,7 +56,7 @@ func (d *Directory) Check(ctx context.Context, user, password string) error {
 		return wrong("empty password")
 	}
 	// LDAP's names are UTF-8, and to escape others would make one of two.
-	if !utf8.ValidString(user) || d.baseDN != "" && strings.ContainsAny(user, `*()\/`) {
+	if !utf8.ValidString(user) || d.search && strings.ContainsAny(user, `*()\/`) {
 		return wrong("invalid character in user name for LDAP authentication")
 	}
 	ctx, cancel := context.WithTimeout(ctx, ldapTimeout)
@@ -76,8 +76,8 @@ func (d *Directory) bind(ctx context.Context, user, password string) error {
 	defer conn.Close() //nolint:errcheck // nobody is left to tell
 	defer stop()
 	name := d.nameFor(user)
-	if d.baseDN != "" {
-		if name, err = d.search(conn, user); err != nil {
+	if d.search {
+		if name, err = d.find(conn, user); err != nil {
 			return err
 		}
 	}
@@ -105,8 +105,8 @@ func judgeBind(err error) error {
 	return fmt.Errorf("LDAP bind: %w", err)
 }
 
-// search finds the one entry of user.
-func (d *Directory) search(conn *ldap.Conn, user string) (name string, err error) {
+// find searches for the one entry of user.
+func (d *Directory) find(conn *ldap.Conn, user string) (name string, err error) {
 	if d.bindPassword == "" {
 		err = conn.UnauthenticatedBind(d.bindDN)
 	} else {

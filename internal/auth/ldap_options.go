@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,9 +20,10 @@ type Directory struct {
 	startTLS bool
 	tls      *tls.Config // without a ServerName
 
-	prefix, suffix string // around the user's name, when baseDN is empty
+	prefix, suffix string // around the user's name, when there is no search
 
-	baseDN               string // not empty: the user is searched for
+	search               bool   // for the user, first
+	baseDN               string // where; "" is the root
 	bindDN, bindPassword string // who searches
 	scope                int
 	filter               string // with $username
@@ -32,15 +32,10 @@ type Directory struct {
 // userMark stands for the user's name in ldapsearchfilter.
 const userMark = "$username"
 
-// NewDirectory makes a Directory of the options of an HBA line, named and meant as PostgreSQL's: ldapserver (several
-// with spaces between them), ldapport, ldapscheme, ldaptls, ldapprefix, ldapsuffix, ldapbasedn, ldapbinddn,
-// ldapbindpasswd, ldapsearchattribute, ldapsearchfilter and ldapurl. It asks nobody yet. Certificates are checked
-// against the system's authorities (or those of SSL_CERT_FILE).
-func NewDirectory(options map[string]string) (*Directory, error) {
-	o, err := withURL(options)
-	if err != nil {
-		return nil, err
-	}
+// NewDirectory makes a Directory of the options of an HBA line, as package hba reads them: named and meant as PostgreSQL's,
+// with an ldapurl taken apart. ldapserver may be several with spaces between them. It asks nobody yet. Certificates are
+// checked against the system's authorities (or those of SSL_CERT_FILE).
+func NewDirectory(o map[string]string) (*Directory, error) {
 	if err := checkLDAPOptions(o); err != nil {
 		return nil, err
 	}
@@ -51,13 +46,15 @@ func NewDirectory(options map[string]string) (*Directory, error) {
 		baseDN: o["ldapbasedn"], bindDN: o["ldapbinddn"], bindPassword: o["ldapbindpasswd"],
 		scope: ldap.ScopeWholeSubtree, filter: searchFilter(o),
 	}
-	if scope, ok := o["scope"]; ok {
+	_, d.search = o["ldapbasedn"]
+	if scope := o["ldapscope"]; scope != "" {
 		d.scope = slices.Index(ldapScopes, scope)
 	}
+	var err error
 	if d.servers, err = serverAddresses(o, d.ldaps); err != nil {
 		return nil, err
 	}
-	if d.baseDN != "" {
+	if d.search {
 		if _, err := ldap.CompileFilter(d.filterFor("user")); err != nil {
 			return nil, fmt.Errorf("ldapsearchfilter: %w", err)
 		}
@@ -68,73 +65,17 @@ func NewDirectory(options map[string]string) (*Directory, error) {
 // ldapScopes are the scopes of an LDAP URL (RFC 4516), at their numbers in LDAP.
 var ldapScopes = []string{ldap.ScopeBaseObject: "base", ldap.ScopeSingleLevel: "one", ldap.ScopeWholeSubtree: "sub"}
 
-// withURL adds what ldapurl says: scheme://host[:port]/basedn[?[attribute][?[scope][?[filter]]]].
-func withURL(options map[string]string) (map[string]string, error) {
-	o := map[string]string{}
-	for name, value := range options {
-		if value != "" {
-			o[name] = value
-		}
-	}
-	text, ok := o["ldapurl"]
-	if !ok {
-		return o, nil
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil, errors.New("ldapurl: want ldap[s]://host[:port]/basedn[?[attribute][?[scope][?[filter]]]]")
-	}
-	if u.Scheme != "ldap" && u.Scheme != "ldaps" {
-		return nil, fmt.Errorf("ldapurl: unsupported LDAP URL scheme: %s", u.Scheme)
-	}
-	o["ldapscheme"] = u.Scheme
-	o["ldapbasedn"] = strings.TrimPrefix(u.Path, "/")
-	setUnlessEmpty(o, "ldapserver", u.Hostname())
-	setUnlessEmpty(o, "ldapport", u.Port())
-	parts := append(strings.Split(u.RawQuery, "?"), "", "", "")
-	for i, name := range []string{"ldapsearchattribute", "scope", "ldapsearchfilter"} {
-		value, err := url.PathUnescape(parts[i])
-		if err != nil {
-			return nil, errors.New("ldapurl: wrong escape")
-		}
-		setUnlessEmpty(o, name, value)
-	}
-	if len(parts) > 6 {
-		return nil, errors.New("ldapurl: extensions are not supported")
-	}
-	if scope, ok := o["scope"]; ok && !slices.Contains(ldapScopes, scope) {
-		return nil, errors.New("ldapurl: the scope must be base, one or sub")
-	}
-	return o, nil
-}
-
-func setUnlessEmpty(o map[string]string, name, value string) {
-	if value != "" {
-		o[name] = value
-	}
-}
-
-// checkLDAPOptions applies PostgreSQL's rules on which options go together.
+// checkLDAPOptions checks what package hba leaves to whoever speaks LDAP.
 func checkLDAPOptions(o map[string]string) error {
-	has := func(names ...string) bool {
-		return slices.ContainsFunc(names, func(name string) bool { return o[name] != "" })
-	}
-	search := has("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter")
 	switch {
-	case !has("ldapserver"):
+	case strings.TrimSpace(o["ldapserver"]) == "":
 		return errors.New("ldapserver must be set")
-	case has("ldapprefix", "ldapsuffix") && search:
-		return errors.New("cannot mix options for simple bind and search+bind modes")
-	case !has("ldapprefix", "ldapsuffix", "ldapbasedn"):
-		return errors.New(`authentication method "ldap" requires argument "ldapbasedn", "ldapprefix", or "ldapsuffix" to be set`)
-	case has("ldapsearchattribute") && has("ldapsearchfilter"):
-		return errors.New("cannot use ldapsearchattribute together with ldapsearchfilter")
-	case has("ldapscheme") && o["ldapscheme"] != "ldap" && o["ldapscheme"] != "ldaps":
-		return errors.New("ldapscheme must be ldap or ldaps")
-	case has("ldaptls") && o["ldaptls"] != "0" && o["ldaptls"] != "1":
+	case o["ldaptls"] != "" && o["ldaptls"] != "0" && o["ldaptls"] != "1":
 		return errors.New("ldaptls must be 0 or 1")
 	case o["ldapscheme"] == "ldaps" && o["ldaptls"] == "1":
 		return errors.New("ldapscheme=ldaps encrypts already; leave ldaptls out")
+	case o["ldapscope"] != "" && !slices.Contains(ldapScopes, o["ldapscope"]):
+		return errors.New("ldapscope must be base, one or sub")
 	}
 	return nil
 }

@@ -3,13 +3,15 @@ package auth
 import (
 	"context"
 	"errors"
-	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"pooler/internal/hba"
 )
 
 func TestLDAPBindsAsTheUser(t *testing.T) {
@@ -175,45 +177,72 @@ func TestLDAPProofTeachesThePassword(t *testing.T) {
 	}
 }
 
-func TestLDAPOptionsAreChecked(t *testing.T) {
-	server := map[string]string{"ldapserver": "a"}
-	with := func(more ...string) map[string]string {
-		o := maps.Clone(server)
-		for i := 0; i < len(more); i += 2 {
-			o[more[i]] = more[i+1]
-		}
-		return o
+// directoryOf is what a line with these options leads to.
+func directoryOf(options string) (*Directory, error) {
+	o, err := hba.ParseOptions(hba.LDAP, options)
+	if err != nil {
+		return nil, err
 	}
-	for name, o := range map[string]map[string]string{
-		"no server":              {"ldapprefix": "cn="},
-		"no mode":                with(),
-		"both modes":             with("ldapprefix", "cn=", "ldapbasedn", "dc=x"),
-		"attribute and filter":   with("ldapbasedn", "dc=x", "ldapsearchattribute", "uid", "ldapsearchfilter", "(uid=$username)"),
-		"a broken filter":        with("ldapbasedn", "dc=x", "ldapsearchfilter", "(uid=$username"),
-		"another scheme":         with("ldapprefix", "cn=", "ldapscheme", "http"),
-		"TLS twice":              with("ldapprefix", "cn=", "ldapscheme", "ldaps", "ldaptls", "1"),
-		"a strange ldaptls":      with("ldapprefix", "cn=", "ldaptls", "yes"),
-		"a strange port":         with("ldapprefix", "cn=", "ldapport", "65536"),
-		"a URL of another kind":  {"ldapurl": "http://a/dc=x"},
-		"a URL without server":   {"ldapurl": "ldap:///dc=x"},
-		"a URL without base":     {"ldapurl": "ldap://a"},
-		"a URL with a bad scope": {"ldapurl": "ldap://a/dc=x??all"},
-		"a URL with extensions":  {"ldapurl": "ldap://a/dc=x??sub?(uid=$username)?x"},
+	return NewDirectory(o)
+}
+
+func TestLDAPOptionsAreChecked(t *testing.T) {
+	for name, options := range map[string]string{
+		"no server":              `ldapprefix="cn="`,
+		"a server of spaces":     `ldapserver=" " ldapprefix="cn="`,
+		"no mode":                `ldapserver=a`,
+		"both modes":             `ldapserver=a ldapprefix="cn=" ldapbasedn="dc=x"`,
+		"attribute and filter":   `ldapserver=a ldapbasedn="dc=x" ldapsearchattribute=uid ldapsearchfilter="(uid=$username)"`,
+		"a broken filter":        `ldapserver=a ldapbasedn="dc=x" ldapsearchfilter="(uid=$username"`,
+		"another scheme":         `ldapserver=a ldapprefix="cn=" ldapscheme=http`,
+		"TLS twice":              `ldapserver=a ldapprefix="cn=" ldapscheme=ldaps ldaptls=1`,
+		"TLS twice, by a URL":    `ldapurl="ldaps://a/dc=x" ldaptls=1`,
+		"a strange ldaptls":      `ldapserver=a ldapprefix="cn=" ldaptls=yes`,
+		"a strange port":         `ldapserver=a ldapprefix="cn=" ldapport=65536`,
+		"a URL of another kind":  `ldapurl="http://a/dc=x"`,
+		"a URL without server":   `ldapurl="ldap:///dc=x"`,
+		"a URL without base":     `ldapurl="ldap://a"`,
+		"a URL with a bad scope": `ldapurl="ldap://a/dc=x??all"`,
+		"a URL with extensions":  `ldapurl="ldap://a/dc=x??sub?(uid=$username)?x"`,
+		"a URL with a prefix":    `ldapurl="ldap://a/dc=x" ldapprefix="cn="`,
+		"a scope by itself":      `ldapserver=a ldapbasedn="dc=x" ldapscope=one`,
 	} {
-		if _, err := NewDirectory(o); err == nil {
+		if _, err := directoryOf(options); err == nil {
 			t.Errorf("%s is taken", name)
 		}
 	}
-	d, err := NewDirectory(map[string]string{"ldapurl": "ldaps://a:1234/ou=a%20b,dc=x?mail?one"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !d.ldaps || d.servers[0] != "a:1234" || d.baseDN != "ou=a b,dc=x" || d.scope != ldap.ScopeSingleLevel || d.filter != "(mail=$username)" {
-		t.Errorf("URL read as %+v", d)
-	}
-	d, err = NewDirectory(with("ldapserver", "a b ::1", "ldapprefix", "cn=", "ldapscheme", "ldaps"))
-	if err != nil || strings.Join(d.servers, " ") != "a:636 b:636 [::1]:636" {
-		t.Errorf("servers %v, %v", d, err)
+}
+
+// A URL means what package hba says that it means, and nothing else.
+func TestLDAPDirectoriesOfLines(t *testing.T) {
+	const (
+		base, one, sub = ldap.ScopeBaseObject, ldap.ScopeSingleLevel, ldap.ScopeWholeSubtree
+		byUID          = "(uid=$username)"
+	)
+	for options, want := range map[string]Directory{
+		`ldapurl="ldaps://a:1234/ou=a%20b,dc=x?mail?one"`: {servers: []string{"a:1234"}, ldaps: true, search: true, baseDN: "ou=a b,dc=x", scope: one, filter: "(mail=$username)"},
+		// Without a scope a URL means the entry itself (RFC 4516), the other options the whole tree.
+		`ldapurl="ldap://a/dc=x"`:                            {servers: []string{"a:389"}, search: true, baseDN: "dc=x", scope: base, filter: byUID},
+		`ldapurl="ldap://a/dc=x??"`:                          {servers: []string{"a:389"}, search: true, baseDN: "dc=x", scope: base, filter: byUID},
+		`ldapurl="ldap://a/dc=x??SUB"`:                       {servers: []string{"a:389"}, search: true, baseDN: "dc=x", scope: sub, filter: byUID},
+		`ldapserver=a ldapbasedn="dc=x"`:                     {servers: []string{"a:389"}, search: true, baseDN: "dc=x", scope: sub, filter: byUID},
+		`ldapurl="ldaps://a/dc=x?mail,uid?sub"`:              {servers: []string{"a:636"}, ldaps: true, search: true, baseDN: "dc=x", scope: sub, filter: "(mail=$username)"},
+		`ldapurl="ldap://a/dc=x??sub?(cn=$username)"`:        {servers: []string{"a:389"}, search: true, baseDN: "dc=x", scope: sub, filter: "(cn=$username)"},
+		`ldapurl="ldap://a/"`:                                {servers: []string{"a:389"}, search: true, scope: base, filter: byUID},
+		`ldapurl="ldap://a/dc=x" ldapserver="b c"`:           {servers: []string{"b:389", "c:389"}, search: true, baseDN: "dc=x", scope: base, filter: byUID},
+		`ldapserver=b ldapurl="ldap://a/dc=x??sub"`:          {servers: []string{"a:389"}, search: true, baseDN: "dc=x", scope: sub, filter: byUID},
+		`ldapurl="ldap://a/dc=x" ldapbasedn="dc=y"`:          {servers: []string{"a:389"}, search: true, baseDN: "dc=y", scope: base, filter: byUID},
+		`ldapserver="a b ::1" ldapprefix=x ldapscheme=ldaps`: {servers: []string{"a:636", "b:636", "[::1]:636"}, ldaps: true, prefix: "x", scope: sub, filter: byUID},
+	} {
+		d, err := directoryOf(options)
+		if err != nil {
+			t.Errorf("%s: %v", options, err)
+			continue
+		}
+		d.tls = nil
+		if !reflect.DeepEqual(*d, want) {
+			t.Errorf("%s\n got %+v\nwant %+v", options, *d, want)
+		}
 	}
 }
 

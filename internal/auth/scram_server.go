@@ -16,6 +16,9 @@ import (
 //
 // PostgreSQL takes the user from the StartupMessage and ignores the one in SCRAM, and so do we.
 func SCRAM(keys *Keys, user string, secret config.Secret, binding Binding) (ask []byte, p Proof) {
+	if secret.Kind == config.SecretClear {
+		keys.ExpectClearText()
+	}
 	mechanisms := []string{scramSHA256}
 	if binding.exists() {
 		mechanisms = []string{scramSHA256Plus, scramSHA256} // PostgreSQL's order
@@ -36,6 +39,7 @@ type scramProof struct {
 	plus   bool // it has chosen SCRAM-SHA-256-PLUS
 	first  clientFirst
 	usable bool // the secret can be checked with SCRAM
+	wrong  bool // the client's proof is, and no sums have been done for it
 
 	talk        *scram.ServerConversation // nil before the client's first message
 	stored      config.Verifier
@@ -43,11 +47,23 @@ type scramProof struct {
 	learned     Credential
 }
 
+// Cost is none but for a proof that is checked with a password whose keys have not been derived yet: until then salt and
+// iterations will do, which take no time that tells who has a password.
 func (p *scramProof) Cost() Cost {
-	if p.talk == nil && !p.keys.verifierKnown(p.user, p.secret) {
+	if p.talk != nil && p.mustDerive() {
 		return Sums
 	}
 	return Cheap
+}
+
+// Level is the sums that a wrong proof of a user with a password in clear text costs, for all whose wrong proof has cost
+// none: users without a secret, with another kind, or with keys that were known. It is nil if there are none to do, as
+// everywhere where nobody's password is known in clear text.
+func (p *scramProof) Level() func() {
+	if !p.wrong || !p.keys.clear.Load() {
+		return nil
+	}
+	return func() { derive(p.keys.secret[:], p.keys.salt(p.user), p.keys.rounds()) }
 }
 
 func (p *scramProof) Learned() (Credential, bool) { return p.learned, !p.learned.IsZero() }
@@ -138,17 +154,34 @@ func (p *scramProof) finish(message string) (reply []byte, proven bool, err erro
 	if nonce, err := attributes.expect('r'); err != nil || nonce != last.nonce {
 		return nil, false, violation("invalid SCRAM response", "Nonce does not match.")
 	}
+	summed := p.fillKeys()
 	final, err := p.talk.Step(message)
-	if err != nil || !p.talk.Valid() || !p.usable {
-		return nil, false, ErrWrong
-	}
 	text := authMessage(p.first.bare, p.serverFirst, last.bare)
 	clientKey := xorKeys(last.proof, p.stored.StoredKey, text)
-	if !equal(storedKeyOf(clientKey), p.stored.StoredKey) {
+	if err != nil || !p.talk.Valid() || !p.usable || !equal(storedKeyOf(clientKey), p.stored.StoredKey) {
+		p.wrong = !summed
 		return nil, false, ErrWrong
 	}
 	p.learned = p.credential(clientKey)
 	return encoded(&pgproto3.AuthenticationSASLFinal{Data: []byte(final)}), true, nil
+}
+
+// fillKeys puts the keys of a password in clear text to where the conversation looks for them, and tells whether they had
+// to be derived.
+func (p *scramProof) fillKeys() (summed bool) {
+	if p.secret.Kind != config.SecretClear {
+		return false
+	}
+	summed = p.mustDerive()
+	keys := p.keys.derived([]byte(p.secret.Text), p.stored.Salt, p.stored.Iterations)
+	copy(p.stored.StoredKey, keys.stored[:])
+	copy(p.stored.ServerKey, keys.server[:])
+	return summed
+}
+
+// mustDerive tells whether fillKeys has sums to do.
+func (p *scramProof) mustDerive() bool {
+	return p.secret.Kind == config.SecretClear && !p.keys.Known([]byte(p.secret.Text), p.stored.Salt, p.stored.Iterations)
 }
 
 // credential prefers the password, which serves for whatever PostgreSQL asks and has stored.

@@ -232,7 +232,7 @@ func TestSomebodyBetweenWithAnotherCertificateIsRefused(t *testing.T) {
 func TestAnAnswerIsAwaitedWhenTheClientSendsNoneAtFirst(t *testing.T) {
 	keys := NewKeys(testRounds, true)
 	_, p := SCRAM(keys, "ann", clearSecret(testPassword), Binding{})
-	if p.Cost() != Sums {
+	if p.Cost() != Cheap {
 		t.Errorf("first step costs %v", p.Cost())
 	}
 	reply, proven, err := p.Next(t.Context(), []byte("SCRAM-SHA-256\x00\xff\xff\xff\xff"))
@@ -245,10 +245,68 @@ func TestAnAnswerIsAwaitedWhenTheClientSendsNoneAtFirst(t *testing.T) {
 	if data := received(t, reply).(*pgproto3.AuthenticationSASLContinue).Data; !strings.HasPrefix(string(data), "r=abc") {
 		t.Errorf("challenge %q", data)
 	}
-	if p.Cost() != Cheap {
+	if p.Cost() != Sums {
 		t.Errorf("last step costs %v", p.Cost())
 	}
-	if _, p = SCRAM(keys, "ann", clearSecret(testPassword), Binding{}); p.Cost() != Cheap {
-		t.Error("what has been derived once is derived again")
+}
+
+// Neither before nor after a user's first login, with a cache or without, does it show in the time that a wrong proof takes
+// whether there is such a user, and what kind of secret it has.
+func TestAWrongProofCostsTheSameForEverybody(t *testing.T) {
+	secrets := map[string]config.Secret{
+		"clear": clearSecret("x"), "stored": storedSecret("x"), "md5": md5Of("ann", testPassword), "nobody": {},
+	}
+	for _, cached := range []bool{false, true} {
+		keys := NewKeys(testRounds, cached)
+		keys.ExpectClearText()
+		for range 2 { // before the first login, and after it
+			for name, secret := range secrets {
+				if first, sums := costOfAWrongProof(t, keys, secret); first != Cheap || sums != 1 {
+					t.Errorf("cached %v, %s: %v first, sums are done %d times in all", cached, name, first, sums)
+				}
+			}
+			ask, p := SCRAM(keys, "ann", secrets["clear"], Binding{})
+			if proven, err, _ := converse(t, NewAnswerer(keys, "ann", Credential{Password: "x"}, Binding{}), ask, p); !proven {
+				t.Fatal(err)
+			}
+			if cached && p.Cost() != Cheap {
+				t.Error("what has been derived once is derived again")
+			}
+		}
+	}
+	keys := NewKeys(testRounds, true) // nobody has a password in clear text: there is nothing to level
+	for _, name := range []string{"stored", "md5", "nobody"} {
+		if first, sums := costOfAWrongProof(t, keys, secrets[name]); first != Cheap || sums != 0 {
+			t.Errorf("%s: %v first, sums are done %d times in all", name, first, sums)
+		}
+	}
+}
+
+// costOfAWrongProof is what the first step of a login with a wrong password costs, and how often sums are done until it is
+// refused.
+func costOfAWrongProof(t *testing.T, keys *Keys, secret config.Secret) (first Cost, sums int) {
+	t.Helper()
+	ask, p := SCRAM(keys, "ann", secret, Binding{})
+	first = p.Cost()
+	client := NewAnswerer(NewKeys(testRounds, false), "ann", Credential{Password: "wrong"}, Binding{})
+	for {
+		answer, err := client.Answer(received(t, ask))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Cost() == Sums {
+			sums++
+		}
+		if ask, _, err = p.Next(t.Context(), bodyOf(t, answer)); err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrWrong) {
+			t.Fatal(err)
+		}
+		if rest := p.(Leveller).Level(); rest != nil {
+			rest()
+			sums++
+		}
+		return first, sums
 	}
 }

@@ -4,7 +4,10 @@
 // the caller brings the answer as Facts.
 package hba
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Method is how a client proves who it is, by PostgreSQL's name for it.
 type Method string
@@ -73,8 +76,6 @@ func (n Need) String() string {
 // File is the rules of a file and of those it includes, in order. It never changes, so anybody may
 // use it at any time.
 type File struct {
-	Warnings []string // what an operator should look at, as "file: reason"
-
 	rules []*Rule
 	index index
 }
@@ -86,23 +87,17 @@ func newFile(rules []*Rule) *File { return &File{rules: rules, index: newIndex(r
 func (f *File) Rules() []*Rule { return f.rules }
 
 // NeedsGroups tells whether any line asks who is a member of what.
-func (f *File) NeedsGroups() bool { return f.any((*Rule).needsGroups) }
+func (f *File) NeedsGroups() bool { return slices.ContainsFunc(f.rules, (*Rule).needsGroups) }
 
-// NeedsHostName tells whether any line names hosts.
-func (f *File) NeedsHostName() bool {
-	return f.any(func(r *Rule) bool { return r.address.kind == addressName })
-}
-
-// Uses tells whether any line asks for method m.
-func (f *File) Uses(m Method) bool { return f.any(func(r *Rule) bool { return r.Method == m }) }
-
-func (f *File) any(is func(*Rule) bool) bool {
+// Secrets are the files that hold a password.
+func (f *File) Secrets() []string {
+	var files []string
 	for _, r := range f.rules {
-		if is(r) {
-			return true
+		if r.Line > 0 && r.Options[secretOption] != "" && !slices.Contains(files, r.File) {
+			files = append(files, r.File)
 		}
 	}
-	return false
+	return files
 }
 
 // Match finds the first rule that c falls under. With a Need there is no answer yet: find out and

@@ -118,12 +118,14 @@ func TestMatch(t *testing.T) {
 
 func TestNeeds(t *testing.T) {
 	f := mustParse(t, "host all +g h trust\nlocal all all peer")
-	if !f.NeedsGroups() || !f.NeedsHostName() || !f.Uses(Peer) || f.Uses(LDAP) {
+	if !f.NeedsGroups() {
 		t.Error("a file does not know what it asks for")
 	}
-	f = mustParse(t, "host samerole all all trust")
-	if !f.NeedsGroups() || f.NeedsHostName() {
-		t.Error("samerole asks for groups, and for nothing else")
+	if f = mustParse(t, "host samerole all all trust"); !f.NeedsGroups() {
+		t.Error("samerole asks for groups")
+	}
+	if f = mustParse(t, "host all all h trust"); f.NeedsGroups() {
+		t.Error("a host's name asks for groups")
 	}
 }
 
@@ -452,18 +454,23 @@ func TestWhatIsReadIsBounded(t *testing.T) {
 	}
 }
 
-func TestAReadablePasswordIsWorthAWarning(t *testing.T) {
-	path := write(t, t.TempDir(), "hba.conf", "host all all all ldap ldapserver=h ldapbasedn=x ldapbindpasswd=secret\n")
-	for _, mode := range []os.FileMode{0o600, 0o644} {
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-		f, err := Load(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if warned := len(f.Warnings) > 0; warned != (mode == 0o644) {
-			t.Errorf("mode %o: warnings %q", mode, f.Warnings)
-		}
+func TestFilesWithPasswordsAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	const secret = "host all all all ldap ldapserver=h ldapbasedn=x ldapbindpasswd=secret\n"
+	inner := write(t, dir, "inner.conf", secret+secret)
+	path := write(t, dir, "hba.conf", "host all all all ldap ldapserver=h ldapbasedn=x\ninclude inner.conf\n")
+	f, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Secrets(); len(got) != 1 || got[0] != inner {
+		t.Errorf("got %q, want %s", got, inner)
+	}
+	o, err := ParseOptions(LDAP, "ldapserver=h ldapbasedn=x ldapbindpasswd=secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Implicit(LDAP, o).Secrets(); got != nil {
+		t.Errorf("auth_type: got %q", got)
 	}
 }

@@ -90,6 +90,8 @@ func (r *Rule) readOption(t token) error {
 	case secret && (!ok || methods == nil):
 		// What follows may be the rest of the password, hence no word of it.
 		return errors.New("after " + secretOption + " stands what is no option; a password with spaces, commas or # goes between double quotes")
+	case !ok && strings.HasPrefix(name, secretOption):
+		return errors.New(secretOption + " wants its value behind =")
 	case !ok:
 		return fmt.Errorf("authentication option not in name=value format: %s", show(t.text))
 	case methods == nil:

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -80,27 +79,7 @@ func (rd *reader) rules(path string) (*File, error) {
 	if len(rules) == 0 {
 		return nil, fmt.Errorf("%s: contains no entries, so nobody could log in", path)
 	}
-	f := newFile(rules)
-	if !rd.alone {
-		f.Warnings = readableSecrets(rules)
-	}
-	return f, nil
-}
-
-// readableSecrets finds the files with passwords that everybody may read. That is worth a warning,
-// no more: it may be a mounted secret whose mode the operator cannot choose.
-func readableSecrets(rules []*Rule) (warnings []string) {
-	var seen []string
-	for _, r := range rules {
-		if r.Options["ldapbindpasswd"] == "" || slices.Contains(seen, r.File) {
-			continue
-		}
-		seen = append(seen, r.File)
-		if info, err := os.Stat(r.File); err == nil && info.Mode().Perm()&0o004 != 0 {
-			warnings = append(warnings, fmt.Sprintf("%s: holds a password, and everybody may read it (mode %04o); chmod 600 it", r.File, info.Mode().Perm()))
-		}
-	}
-	return warnings
+	return newFile(rules), nil
 }
 
 // read returns the lines of a file, except those with faults. The error is about the file itself.

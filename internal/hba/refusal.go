@@ -12,9 +12,13 @@ const (
 // at all (rule nil). The texts are those of its auth.c.
 func Refusal(c Client, rule *Rule) (code, message string) {
 	where, encryption := c.Addr.Unmap().String(), "no encryption"
-	if c.Local {
+	switch {
+	case c.Local:
 		where = "[local]"
-	} else if c.TLS {
+	case !c.Addr.IsValid():
+		where = "???" // PostgreSQL's word for an address that it cannot name
+	}
+	if c.TLS && !c.Local {
 		encryption = "SSL encryption"
 	}
 	switch {

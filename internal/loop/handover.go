@@ -37,6 +37,7 @@ func DupFd(c any) (int, error) {
 type Socket struct {
 	FD    int            // connected and non-blocking; -1: there is none
 	Layer *tlsconn.Layer // nil: no TLS
+	Plain []byte         // text that was decrypted and not read
 	Rest  []byte         // ciphertext that was read and not decrypted
 }
 
@@ -73,7 +74,9 @@ func GiveFd(s Socket) (net.Conn, error) {
 		return nil, fmt.Errorf("hand over descriptor: %w", err)
 	}
 	if s.Layer != nil {
-		return tlsconn.NewConn(nc, s.Layer, s.Rest), nil
+		c := tlsconn.NewConn(nc, s.Layer, s.Rest)
+		c.Unread(s.Plain)
+		return c, nil
 	}
 	return nc, nil
 }

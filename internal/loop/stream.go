@@ -54,6 +54,8 @@ func (l *Loop) Attach(c Socket, h Handler) (*Stream, error) {
 	}
 	if c.Layer != nil {
 		s.StartTLS(c.Layer, c.Rest)
+		s.veil.plain = c.Plain
+		s.nudge()
 	}
 	return s, nil
 }
@@ -248,11 +250,14 @@ func (s *Stream) watch(interest uint32) {
 // ready hands one epoll event to the handler. Bytes come before the hang-up that follows them: a server's last
 // words are in them.
 func (s *Stream) ready(events uint32) {
-	if events&unix.EPOLLOUT != 0 && s.loop != nil {
-		s.flush()
-	}
 	if s.loop == nil {
 		return
+	}
+	if events&unix.EPOLLOUT != 0 {
+		l, fd := s.loop, s.fd
+		if s.flush(); l.streams[fd] != s {
+			return // closed, or another loop's by now
+		}
 	}
 	const gone = unix.EPOLLHUP | unix.EPOLLERR
 	switch {
@@ -281,8 +286,7 @@ func (s *Stream) flush() {
 	}
 }
 
-// Release lets go of the socket without closing it; what is queued, and what was decrypted and not read, is dropped. Its
-// descriptor is -1 if the stream is closed.
+// Release lets go of the socket without closing it; what is queued is dropped. Its descriptor is -1 if the stream is closed.
 func (s *Stream) Release() Socket {
 	if s.loop == nil {
 		return Socket{FD: -1}
@@ -291,7 +295,7 @@ func (s *Stream) Release() Socket {
 	s.Detach()
 	c := Socket{FD: int(s.fd)}
 	if v := s.veil; v != nil {
-		c.Layer, c.Rest = v.layer, v.rest
+		c.Layer, c.Plain, c.Rest = v.layer, v.plain, v.rest
 	}
 	return c
 }

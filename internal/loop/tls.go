@@ -45,7 +45,10 @@ func (s *Stream) readVeiled(p []byte) (int, error) {
 		return 0, io.EOF
 	case len(v.plain) > 0:
 		n := copy(p, v.plain)
-		v.plain = v.plain[n:]
+		if v.plain = v.plain[n:]; len(v.plain) == 0 {
+			v.plain = nil // whoever idles holds nothing
+		}
+		s.nudge()
 		return n, nil
 	case v.err != nil:
 		return 0, v.err
@@ -55,9 +58,38 @@ func (s *Stream) readVeiled(p []byte) (int, error) {
 	}
 	plain, err := s.unveil(s.loop.cipher()[:ChunkSize])
 	n := copy(p, plain)
-	v.plain = slices.Clone(plain[n:])
+	if n < len(plain) {
+		v.plain = slices.Clone(plain[n:])
+	}
 	s.nudge()
 	return n, err
+}
+
+// Unread tells whether the peer has sent something that has not been read yet. Under TLS that is text: it is decrypted to
+// find out, a record at a time at most, and kept for Read.
+func (s *Stream) Unread() bool {
+	switch v := s.veil; {
+	case s.loop == nil:
+		return false
+	case v == nil:
+		return s.waiting()
+	case len(v.plain) > 0:
+		return true
+	case v.err == nil && (tlsconn.Whole(v.rest) || s.waiting()):
+		plain, _ := s.unveil(s.loop.cipher()[:tlsconn.MaxRecord])
+		if len(plain) > 0 {
+			v.plain = slices.Clone(plain)
+			s.nudge()
+		}
+		return len(plain) > 0
+	}
+	return false
+}
+
+// waiting tells whether the socket has bytes to read.
+func (s *Stream) waiting() bool {
+	n, err := unix.IoctlGetInt(int(s.fd), unix.TIOCINQ)
+	return err == nil && n > 0
 }
 
 // unveil reads into b, which has room for a record at least, and decrypts there. It returns text or an error.
@@ -216,8 +248,10 @@ func (l *Loop) prod() {
 		l.nudged[i] = nil
 		s.veil.nudged = false
 		if !s.paused && s.veil.pending() {
-			l.dispatch(s, unix.EPOLLIN)
-			s.nudge()
+			fd := s.fd
+			if l.dispatch(s, unix.EPOLLIN); l.streams[fd] == s { // else it is closed, or another loop's by now
+				s.nudge()
+			}
 		}
 	}
 	l.nudged = slices.Delete(l.nudged, 0, n)

@@ -334,3 +334,118 @@ func TestRelayingUnderTLSAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations per round trip, want 0", n)
 	}
 }
+
+// reader takes a few bytes, and leaves the rest to who has the stream next.
+type reader struct {
+	echo
+	size int
+	read chan []byte
+}
+
+func (r *reader) OnReadable() {
+	p := make([]byte, r.size)
+	n, err := r.s.Read(p)
+	if err != nil {
+		return
+	}
+	r.s.Pause()
+	r.read <- p[:n]
+}
+
+// Text that was decrypted and not read goes along with the socket, to a loop and to a goroutine.
+func TestTextThatWasNotReadGoesAlong(t *testing.T) {
+	const text = "what is read, what another loop reads, what a goroutine reads"
+	a, b := newLoop(t), newLoop(t)
+	near, _, far := secured(t, 0)
+	_, _ = io.WriteString(near, text)
+	var got []byte
+	for _, l := range []*loop.Loop{a, b} {
+		r := &reader{size: 20, read: make(chan []byte, 1), echo: echo{ended: make(chan string, 9)}}
+		on(l, func() { r.s, _ = l.Attach(far, r) })
+		got = append(got, <-r.read...)
+		on(l, func() { far = r.s.Release() })
+	}
+	nc, err := loop.GiveFd(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nc.Close() }()
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	rest := make([]byte, len(text)-len(got))
+	if n, err := io.ReadFull(nc, rest); err != nil || string(got)+string(rest) != text {
+		t.Errorf("read %q, %v", string(got)+string(rest[:n]), err)
+	}
+}
+
+// wanderer goes to the other loop whenever it has read something.
+type wanderer struct {
+	echo
+	there, here *loop.Loop
+	got         chan byte
+}
+
+func (w *wanderer) OnReadable() {
+	var p [1]byte
+	if n, _ := w.s.Read(p[:]); n == 0 {
+		return
+	}
+	w.got <- p[0]
+	w.here, w.there = w.there, w.here
+	w.s.Detach()
+	w.here.Post(func() { _ = w.s.Join(w.here) })
+}
+
+// A stream that its handler gives away is not touched any more by the loop that has called it.
+func TestAStreamThatIsGivenAwayIsNotTouched(t *testing.T) {
+	a, b := newLoop(t), newLoop(t)
+	near, _, far := secured(t, 0)
+	text := strings.Repeat("0123456789", 200)
+	w := &wanderer{here: a, there: b, got: make(chan byte, len(text)), echo: echo{ended: make(chan string, 9)}}
+	_, _ = io.WriteString(near, text)
+	on(a, func() { w.s, _ = a.Attach(far, w) })
+	for i := range len(text) {
+		if got := <-w.got; got != text[i] {
+			t.Fatalf("byte %d is %q", i, got)
+		}
+	}
+}
+
+// What the peer has sent is text, not ciphertext: neither a goodbye nor half a record is.
+func TestUnreadKnowsTLS(t *testing.T) {
+	for name, test := range map[string]struct {
+		send func(near *tls.Conn, raw net.Conn)
+		want bool
+	}{
+		"text":          {func(near *tls.Conn, _ net.Conn) { _, _ = near.Write([]byte("x")) }, true},
+		"a goodbye":     {func(near *tls.Conn, _ net.Conn) { _ = near.CloseWrite() }, false},
+		"half a record": {func(_ *tls.Conn, raw net.Conn) { _, _ = raw.Write([]byte{23, 3, 3, 0, 100, 1, 2, 3}) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLoop(t)
+			near, raw, far := secured(t, 0)
+			r := &reader{size: 100, read: make(chan []byte, 1), echo: echo{ended: make(chan string, 9)}}
+			on(l, func() {
+				r.s, _ = l.Attach(far, r)
+				r.s.Pause()
+			})
+			test.send(near, raw)
+			for waiting := 0; waiting == 0; {
+				waiting, _ = unix.IoctlGetInt(far.FD, unix.TIOCINQ)
+			}
+			for range 2 {
+				var got bool
+				on(l, func() { got = r.s.Unread() })
+				if got != test.want {
+					t.Errorf("unread: %t, want %t", got, test.want)
+				}
+			}
+			on(l, r.s.Resume)
+			if test.want && string(<-r.read) != "x" {
+				t.Error("it is lost")
+			}
+			if on(l, func() { test.want = r.s.Unread() }); test.want {
+				t.Error("unread when it has been read")
+			}
+		})
+	}
+}

@@ -164,6 +164,7 @@ func TestTheDashboardAsksForWhatThereIs(t *testing.T) {
 			ID          int
 			Type, Title string
 			GridPos     struct{ X, Y, W, H int }
+			FieldConfig struct{ Defaults struct{ Min *float64 } }
 			Targets     []struct {
 				Expr, LegendFormat string
 				Datasource         struct{ UID string }
@@ -185,6 +186,9 @@ func TestTheDashboardAsksForWhatThereIs(t *testing.T) {
 		ids[p.ID] = true
 		for _, target := range p.Targets {
 			queries++
+			if strings.Contains(target.Expr, "- time()") && p.FieldConfig.Defaults.Min != nil {
+				t.Errorf("%s: what is over would look as if it were now", p.Title)
+			}
 			metrics, faults := k.check(target.Expr)
 			faults = append(faults, k.checkLegend(target.LegendFormat, legendLabel, metrics)...)
 			for _, fault := range faults {

@@ -34,6 +34,13 @@ func NewConn(nc net.Conn, l *Layer, rest []byte) *Conn {
 	return c
 }
 
+// Unread has Read begin with text that was decrypted already. Nothing may have been read yet; text becomes c's.
+func (c *Conn) Unread(text []byte) {
+	c.inMu.Lock()
+	defer c.inMu.Unlock()
+	c.plain = text
+}
+
 // Client has the handshake with a server; deadlines are nc's. nc stays the caller's to close when it fails. cfg is not
 // changed.
 func Client(nc net.Conn, cfg *tls.Config) (*Conn, tls.ConnectionState, error) {

@@ -42,8 +42,9 @@ type Handshake struct {
 	over    bool
 }
 
-// maxFed bounds what a peer may send ahead of the handshake, in bytes: certificates come in records of 16 KiB at most.
-const maxFed = 64 << 10
+// maxFed bounds what a peer may send ahead of the handshake, in bytes. A client's whole second flight may come while its turn
+// is awaited: a certificate with its chain has some 2 to 6 KB, with post-quantum signatures some 25 KB.
+const maxFed = 32 << 10
 
 var (
 	errFlood   = errors.New("TLS: the peer sends more than a handshake needs")
@@ -58,12 +59,13 @@ func Begin(cfg *tls.Config, turn *gate.Gate, send func([]byte), done func(Result
 	return &Handshake{cfg: cfg, turn: turn, send: send, done: done}
 }
 
-// Feed gives the handshake what the peer has sent; b stays the caller's. A peer that sends more than 64 KiB that the
-// handshake has no use for yet fails it.
-func (h *Handshake) Feed(b []byte) {
+// Feed gives the handshake what the peer has sent; b stays the caller's. A peer that sends more than 32 KiB that the
+// handshake has no use for yet fails it, of which false tells at once; done may be called besides.
+func (h *Handshake) Feed(b []byte) bool {
 	h.mu.Lock()
-	if len(h.in.b)+len(b) > maxFed {
-		h.err = errFlood // once it is over, the hole makes the Layer fail
+	fits := len(h.in.b)+len(b) <= maxFed
+	if !fits {
+		h.err, h.in.b = errFlood, nil // once it is over, the hole makes the Layer fail
 	} else {
 		h.in.b = append(h.in.b, b...)
 	}
@@ -72,6 +74,14 @@ func (h *Handshake) Feed(b []byte) {
 	if start {
 		h.run()
 	}
+	return fits
+}
+
+// Awaits tells whether it is for the peer to speak.
+func (h *Handshake) Awaits() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.running && !h.over
 }
 
 // Rest is what was fed and belongs behind the handshake: ciphertext for the Layer. Who feeds takes it when it has heard

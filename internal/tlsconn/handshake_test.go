@@ -122,7 +122,9 @@ func TestWhatIsNoHandshakeFails(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := watch(server, gate.New(1))
-			w.Feed(tc.send)
+			if fits := w.Feed(tc.send); fits != (len(tc.send) <= 32<<10) {
+				t.Errorf("it is taken: %t", fits)
+			}
 			o := <-w.over
 			if o.err == nil || !strings.Contains(o.err.Error(), tc.want) || o.Layer != nil {
 				t.Errorf("the error is %v", o.err)
@@ -131,6 +133,45 @@ func TestWhatIsNoHandshakeFails(t *testing.T) {
 				if b := <-w.sent; len(b) != 7 || b[6] != tc.told {
 					t.Errorf("the peer is told % x", b)
 				}
+			}
+		})
+	}
+}
+
+// A peer that goes in the middle ends the handshake; what it has said last is looked at still.
+func TestThePeerGoesInTheMiddle(t *testing.T) {
+	set := certs.New(t)
+	server, client := configs(t, set, set.Server())
+	hello := firstFlight(t, client)
+	for name, tc := range map[string]struct {
+		before, last []byte
+		judged       bool
+		want         string
+	}{
+		"nothing was said":         {nil, nil, false, ""},
+		"half a record":            {hello[:20], nil, false, ""},
+		"after its first record":   {hello, nil, true, "EOF"},
+		"with a word in the clear": {hello, []byte{21, 3, 3, 0, 2, 2, 42}, true, "bad record MAC"},
+		"in the middle of a word":  {hello, []byte{21, 3, 3, 0}, true, "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := watch(server, gate.New(1))
+			w.Feed(tc.before)
+			if tc.judged {
+				<-w.sent
+			}
+			w.Feed(tc.last)
+			if got := w.End(); got != tc.judged {
+				t.Fatalf("done is called: %t", got)
+			}
+			if !tc.judged {
+				return
+			}
+			if o := <-w.over; o.err == nil || !strings.Contains(o.err.Error(), tc.want) {
+				t.Errorf("the error is %v", o.err)
+			}
+			if w.Awaits() {
+				t.Error("the peer is awaited still")
 			}
 		})
 	}

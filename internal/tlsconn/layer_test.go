@@ -351,6 +351,19 @@ func TestTicketsArePassedOver(t *testing.T) {
 	wantFault(t, client, server.Seal(nil, []byte("in between")), alertUnexpectedMessage)
 }
 
+// A peer that asks for new keys all the time and does not read is owed one answer, however often it has asked.
+func TestAnswersDoNotPileUp(t *testing.T) {
+	client, server := pair(aes13)
+	for range 1000 {
+		b := record(server, 0, inner(typeHandshake, messageKeyUpdate, 0, 0, 1, updateRequested))
+		server.out.renew(aes13)
+		read(t, client, server.Seal(b, []byte("x")))
+	}
+	if answer := client.Answer(); len(answer) == 0 || len(answer) > 64 || client.Answer() != nil {
+		t.Errorf("%d bytes are owed, and %d more", len(answer), len(client.Answer()))
+	}
+}
+
 func TestNewKeys(t *testing.T) {
 	for i := range 3 {
 		s := &suites[i]

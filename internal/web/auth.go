@@ -38,11 +38,11 @@ var errNotLoggedIn = faultOf(http.StatusUnauthorized, "you are not logged in", "
 func (a *api) identify(r *http.Request) (*visitor, error) {
 	now := a.Snapshots.Now()
 	if c, err := r.Cookie(a.cookie); err == nil {
-		if pass := a.sessions.find(c.Value, now); pass != nil {
+		if pass := a.sessions.find(c.Value, remoteOf(r).Addr(), now); pass != nil {
 			if right := pass.Right(); right != frontend.RightNone {
 				return &visitor{pass, right, remoteOf(r)}, nil
 			}
-			a.sessions.drop(c.Value)
+			a.sessions.drop(c.Value, remoteOf(r).Addr())
 		}
 	}
 	user, password, ok := r.BasicAuth()
@@ -140,13 +140,13 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := &visitor{pass, pass.Right(), remoteOf(r)}
-	a.setCookie(w, r, a.sessions.add(pass, a.Snapshots.Now()), 0)
+	a.setCookie(w, r, a.sessions.add(pass, remoteOf(r).Addr(), a.Snapshots.Now()), 0)
 	return writeJSON(w, r, v.who())
 }
 
 func (a *api) logout(w http.ResponseWriter, r *http.Request) error {
 	if c, err := r.Cookie(a.cookie); err == nil {
-		a.sessions.drop(c.Value)
+		a.sessions.drop(c.Value, remoteOf(r).Addr())
 	}
 	a.setCookie(w, r, "", -1)
 	return writeJSON(w, r, struct{}{})

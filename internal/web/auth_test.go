@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"pooler/frontend"
+	"pooler/internal/console"
 )
 
 func TestWhoMayLogIn(t *testing.T) {
@@ -322,40 +324,124 @@ func TestWhoWaitsForAnothersCheckMayLeave(t *testing.T) {
 
 func TestSessionsAreBoundedAndEndWhenNobodyUsesThem(t *testing.T) {
 	s, now := newSessions(), time.Now()
-	pass := &frontend.Pass{User: "anna"}
-	first := s.add(pass, now)
+	pass, from := &frontend.Pass{User: "anna"}, netip.MustParseAddr("192.0.2.1")
+	first := s.add(pass, from, now)
 	var last string
 	for i := range maxSessions + 10 {
 		now = now.Add(time.Second)
-		if s.find(first, now) != pass {
+		if s.find(first, from, now) != pass {
 			t.Fatalf("the session that is used was dropped after %d", i)
 		}
-		last = s.add(pass, now)
+		last = s.add(pass, from, now)
 	}
-	if len(s.all) != maxSessions || s.find(last, now) != pass {
+	if len(s.all) != maxSessions || s.find(last, from, now) != pass {
 		t.Errorf("%d sessions", len(s.all))
 	}
 	if len(last) < 43 || last == first {
 		t.Errorf("token %q", last)
 	}
 	now = now.Add(sessionIdle - time.Second)
-	if s.find(first, now) == nil {
+	if s.find(first, from, now) == nil {
 		t.Error("ended too early")
 	}
-	if s.find(last, now.Add(2*time.Second)) != nil || s.find("", now) != nil {
+	if s.find(last, from, now.Add(2*time.Second)) != nil || s.find("", from, now) != nil {
 		t.Error("not ended")
 	}
 }
 
 func TestASessionEndsHoweverMuchItIsUsed(t *testing.T) {
-	s, begin := newSessions(), time.Now()
-	token := s.add(&frontend.Pass{User: "anna"}, begin)
+	s, begin, from := newSessions(), time.Now(), netip.MustParseAddr("192.0.2.1")
+	token := s.add(&frontend.Pass{User: "anna"}, from, begin)
 	for now := begin; now.Before(begin.Add(sessionLife)); now = now.Add(time.Hour) {
-		if s.find(token, now) == nil {
+		if s.find(token, from, now) == nil {
 			t.Fatalf("ended after %s", now.Sub(begin))
 		}
 	}
-	if s.find(token, begin.Add(sessionLife+time.Second)) != nil {
+	if s.find(token, from, begin.Add(sessionLife+time.Second)) != nil {
 		t.Error("not ended")
+	}
+}
+
+// directory is an LDAP server that takes any password.
+func directory(t *testing.T) net.Addr {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if n, err := c.Read(make([]byte, 1000)); err == nil && n > 0 {
+				// BindResponse, success, to the first message of the connection (RFC 4511, section 4.2.2).
+				_, _ = c.Write([]byte("\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00"))
+				_, _ = c.Read(make([]byte, 1000))
+			}
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr()
+}
+
+// Nobody tells the pooler that somebody has left the company whom an LDAP server has known.
+func TestASessionThatLDAPHasLetInEndsTheSameDay(t *testing.T) {
+	host, port, err := net.SplitHostPort(directory(t).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := newClock()
+	prepare := func(o *Options) { o.Dashboard.Snapshots.Now = now.now }
+	byLDAP := fmt.Sprintf("auth_type = 'ldap'\nauth_ldap_options = 'ldapserver=%s ldapport=%s ldapprefix=x'\nadmin_users = ['root']\n", host, port)
+	for text, life := range map[string]time.Duration{byLDAP: ldapLife, withTrust: sessionLife} {
+		s := openSite(t, text, prepare)
+		session := s.login("root", secret)
+		for begin := now.now(); now.now().Before(begin.Add(life)); now.advance(time.Hour) {
+			if got := s.send("/api/me", "", session); got.status != http.StatusOK {
+				t.Fatalf("after %s: %d %s", now.now().Sub(begin), got.status, got.body)
+			}
+		}
+		now.advance(time.Second)
+		if got := s.send("/api/me", "", session); got.status != http.StatusUnauthorized {
+			t.Errorf("after %s: %d %s", life, got.status, got.body)
+		}
+	}
+}
+
+// A cookie is worth something only where its login was: the same address, or the same IPv6 network.
+func TestASessionStaysWhereItBegan(t *testing.T) {
+	s, now, pass := newSessions(), time.Now(), &frontend.Pass{User: "anna"}
+	for from, others := range map[string]map[string]bool{
+		"192.0.2.1":     {"192.0.2.1": true, "192.0.2.2": false, "2001:db8::1": false},
+		"2001:db8::1:1": {"2001:db8::2:2": true, "2001:db8:0:1::1": false},
+	} {
+		token := s.add(pass, netip.MustParseAddr(from), now)
+		for other, want := range others {
+			if got := s.find(token, netip.MustParseAddr(other), now) == pass; got != want {
+				t.Errorf("begun at %s, used from %s: %t", from, other, got)
+			}
+		}
+		s.drop(token, netip.MustParseAddr(from))
+		if s.find(token, netip.MustParseAddr(from), now) != nil {
+			t.Error("it has not ended")
+		}
+	}
+}
+
+// An error of a view or a command is the console's own; that nobody can say whether a password is right is no fault of who
+// asks.
+func TestStatusOfASystemError(t *testing.T) {
+	for status, err := range map[int]error{
+		http.StatusBadRequest:         &console.Error{Code: "58000", Message: "nothing is known"},
+		http.StatusServiceUnavailable: &frontend.Refusal{Code: "58000", Message: "authentication could not be checked"},
+	} {
+		if got := toFault(err).status; got != status {
+			t.Errorf("%v: %d, want %d", err, got, status)
+		}
 	}
 }

@@ -50,7 +50,6 @@ var statuses = map[string]int{
 	"42501": http.StatusForbidden,
 	"42P01": http.StatusNotFound,
 	"57P01": http.StatusServiceUnavailable,
-	"58000": http.StatusServiceUnavailable,
 	"XX000": http.StatusInternalServerError,
 }
 
@@ -68,7 +67,11 @@ func toFault(err error) *fault {
 			Message: told.Message, Detail: told.Detail, Hint: told.Hint, SQLState: told.Code, Position: told.Position,
 		}
 	case errors.As(err, &refusal):
-		return &fault{status: cmp.Or(statuses[refusal.Code], http.StatusBadRequest), Message: refusal.Message, Hint: refusal.Hint, SQLState: refusal.Code}
+		status := cmp.Or(statuses[refusal.Code], http.StatusBadRequest)
+		if refusal.Code == "58000" { // who would know whether a password is right does not answer; a command's fault is its own
+			status = http.StatusServiceUnavailable
+		}
+		return &fault{status: status, Message: refusal.Message, Hint: refusal.Hint, SQLState: refusal.Code}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return faultOf(http.StatusServiceUnavailable, "that took too long", "")
 	}

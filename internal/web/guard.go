@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-
-	"pooler/config"
 )
 
 // The headers of every answer. Nothing is loaded from elsewhere, and no script stands in the page itself.
@@ -37,27 +35,30 @@ func (a *api) guarded(next http.Handler) http.Handler {
 	})
 }
 
-// checkHost: where no password is asked for, a name that somebody else has in DNS must not lead here, or his page could
+// checkHost: where anybody is let in without a password, a name that somebody else has in DNS must not lead here, or his page could
 // act as one of ours.
 func (a *api) checkHost(r *http.Request) *fault {
-	if a.Snapshots.Config().AuthType != config.AuthTrust || isOwnHost(hostOf(r.Host), a.listens, localAddress(r)) {
+	if !a.Door.Trusts() || isOwnHost(hostOf(r.Host), a.listens, localAddress(r)) {
 		return nil
 	}
-	return faultOf(http.StatusForbidden, "this host name is not served while auth_type is trust",
-		"Use localhost or the address in http_listen, or have the pooler ask for passwords.")
+	return faultOf(http.StatusForbidden, "this host name is not served while "+trusting,
+		"Use localhost or the address in http_listen, or have the pooler ask everybody for a password.")
 }
 
-// guardMetrics: where everybody on this machine is trusted, and nobody else gets here, a page from elsewhere must not read
-// the metrics by a name that it has lead here. Programs use an address, or a name of ours.
-func guardMetrics(next http.Handler, inForce func() *config.Config, configured string, bound net.Addr) http.Handler {
+// trusting is why a guard is up: auth_type trust, or a line of auth_hba_file.
+const trusting = "the pooler trusts somebody without a password"
+
+// guardMetrics: where somebody is trusted, and nobody but this machine's programs gets here, a page from elsewhere must not
+// read the metrics by a name that it has lead here. Programs use an address, or a name of ours.
+func guardMetrics(next http.Handler, trusts func() bool, configured string, bound net.Addr) http.Handler {
 	local, err := netip.ParseAddrPort(bound.String())
 	if err != nil || !local.Addr().IsLoopback() {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := hostOf(r.Host)
-		if _, err := netip.ParseAddr(host); err != nil && inForce().AuthType == config.AuthTrust && !isOwnHost(host, hostOf(configured), local.Addr()) {
-			answer(w, http.StatusForbidden, "this host name is not served while auth_type is trust: use localhost or the address\n")
+		if _, err := netip.ParseAddr(host); err != nil && trusts() && !isOwnHost(host, hostOf(configured), local.Addr()) {
+			answer(w, http.StatusForbidden, "this host name is not served while "+trusting+": use localhost or the address\n")
 			return
 		}
 		next.ServeHTTP(w, r)

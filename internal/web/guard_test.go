@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,38 @@ func TestWithoutPasswordsOnlyOwnHostNamesAreServed(t *testing.T) {
 	}
 	if !isOwnHost("pooler.lan", "pooler.lan", netip.Addr{}) || !isOwnHost("10.0.0.5", "0.0.0.0", netip.MustParseAddr("10.0.0.5")) || isOwnHost("", "", netip.Addr{}) {
 		t.Error("the host of http_listen, or the address at which a request has come in, is not served")
+	}
+}
+
+// A line of trust lets in as auth_type = "trust" does. The browser of somebody on this machine reaches the dashboard from
+// 127.0.0.1, whatever page has made it do so.
+func TestWhereALineTrustsOnlyOwnHostNamesAreServed(t *testing.T) {
+	lines := filepath.Join(t.TempDir(), "hba")
+	byLines := func(text string) string {
+		if err := os.WriteFile(lines, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("auth_type = 'hba'\nauth_hba_file = %q\nadmin_users = ['root']\n", lines)
+	}
+	s := openSite(t, byLines("host all all 10.0.0.0/8 reject\nhost all all 127.0.0.1/32 trust\n"))
+	const login = `{"user":"root","password":""}`
+	if got := s.send("/api/login", login, host("evil.example")); got.status != http.StatusForbidden || got.header.Get("Set-Cookie") != "" {
+		t.Errorf("a name of somebody else's: %d %s", got.status, got.body)
+	}
+	if got := s.send("/metrics", "", host("evil.example")); got.status != http.StatusForbidden {
+		t.Errorf("metrics: %d", got.status)
+	}
+	if got := s.send("/api/login", login, host("localhost")); got.status != http.StatusOK {
+		t.Errorf("localhost: %d %s", got.status, got.body)
+	}
+	if got := s.send("/metrics", "", host("10.0.0.1")); got.status != http.StatusOK {
+		t.Errorf("metrics by address: %d", got.status)
+	}
+	s.reload(byLines("local all all trust\nhost all all all scram-sha-256\n")) // nobody comes here by the Unix socket
+	for path, want := range map[string]int{"/api/me": http.StatusUnauthorized, "/metrics": http.StatusOK} {
+		if got := s.send(path, "", host("pooler.example")); got.status != want {
+			t.Errorf("with passwords, %s: %d %s", path, got.status, got.body)
+		}
 	}
 }
 
@@ -129,6 +162,8 @@ func TestEveryAnswerHasTheSecurityHeaders(t *testing.T) {
 
 // slowDoor lets nobody in before it is told.
 type slowDoor struct{ come, open chan struct{} }
+
+func (d *slowDoor) Trusts() bool { return true }
 
 func (d *slowDoor) VerifyPassword(context.Context, frontend.Visitor, string) (*frontend.Pass, error) {
 	d.come <- struct{}{}

@@ -19,22 +19,22 @@ import (
 // Options is what a Server is made of.
 type Options struct {
 	Addr      string              // host:port
-	KeyPair   KeyPair             // nil: plain HTTP
+	TLS       TLS                 // nil: plain HTTP
 	Registry  prometheus.Gatherer // of /metrics
 	Ready     func() bool         // whether new clients are let in, for /readyz
 	Dashboard *Dashboard          // nil: there is none
 	Log       *slog.Logger
 }
 
-// KeyPair is the certificate that HTTPS is served with, and its key. It is asked for with each connection, so that they can
-// be replaced.
-type KeyPair func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+// TLS is what HTTPS is served with: certificate, versions, suites and curves. It is asked for with each connection, so that
+// they can be replaced.
+type TLS func(*tls.ClientHelloInfo) (*tls.Config, error)
 
 // Server is the HTTP side of the pooler.
 type Server struct {
-	http *http.Server
-	addr net.Addr
-	done sync.WaitGroup
+	http   *http.Server
+	socket *boundedListener
+	done   sync.WaitGroup
 }
 
 // What a client may take, and send. A command that waits gets more time to answer.
@@ -47,7 +47,7 @@ const (
 	maxScrapes    = 4 // of /metrics at the same time
 )
 
-// Listen serves until Close.
+// Listen opens the address. Whoever connects waits for Serve.
 func Listen(o Options) (*Server, error) {
 	l, err := listen(o.Addr, o.Log)
 	if err != nil {
@@ -56,7 +56,7 @@ func Listen(o Options) (*Server, error) {
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	if o.Dashboard != nil {
-		metrics = guardMetrics(metrics, o.Dashboard.Snapshots.Config, o.Addr, l.Addr())
+		metrics = guardMetrics(metrics, o.Dashboard.Door.Trusts, o.Addr, l.Addr())
 	}
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
@@ -76,22 +76,30 @@ func Listen(o Options) (*Server, error) {
 		mux.Handle("/", a.handler())
 	}
 	s := &Server{
-		addr: l.Addr(),
+		socket: l,
 		http: &http.Server{
 			Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 			ConnState: l.note,
 		},
 	}
-	if o.KeyPair == nil {
-		s.done.Go(func() { _ = s.http.Serve(l) })
-		return s, nil
+	if o.TLS != nil {
+		s.http.TLSConfig = &tls.Config{GetConfigForClient: o.TLS, MinVersion: tls.VersionTLS12}
+		s.http.Protocols = new(http.Protocols)
+		s.http.Protocols.SetHTTP1(true) // the limits are made for one request at a time on a connection
 	}
-	s.http.TLSConfig = &tls.Config{GetCertificate: o.KeyPair, MinVersion: tls.VersionTLS12}
-	s.http.Protocols = new(http.Protocols)
-	s.http.Protocols.SetHTTP1(true) // the limits are made for one request at a time on a connection
-	s.done.Go(func() { _ = s.http.ServeTLS(l, "", "") })
 	return s, nil
+}
+
+// Serve answers requests until Close.
+func (s *Server) Serve() {
+	s.done.Go(func() {
+		if s.http.TLSConfig == nil {
+			_ = s.http.Serve(s.socket)
+		} else {
+			_ = s.http.ServeTLS(s.socket, "", "")
+		}
+	})
 }
 
 func answer(w http.ResponseWriter, status int, text string) {
@@ -101,7 +109,7 @@ func answer(w http.ResponseWriter, status int, text string) {
 }
 
 // Addr is where the server listens.
-func (s *Server) Addr() net.Addr { return s.addr }
+func (s *Server) Addr() net.Addr { return s.socket.Addr() }
 
 // Close ends the server; requests under way get a second.
 func (s *Server) Close() {
@@ -110,5 +118,6 @@ func (s *Server) Close() {
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close()
 	}
+	_ = s.socket.Close() // also if it was never served
 	s.done.Wait()
 }

@@ -28,6 +28,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	s.Serve()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func(path string) (int, string) {
 		resp, err := client.Get("http://" + s.Addr().String() + path)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ const (
 	maxSessions  = 1000
 	sessionIdle  = 12 * time.Hour
 	sessionLife  = 7 * 24 * time.Hour // however much it is used
+	ldapLife     = 12 * time.Hour     // of who may have been dismissed meanwhile, and nobody would say so: a long working day
 	maxVerified  = 256
 	verifiedLife = time.Minute
 )
@@ -96,25 +98,34 @@ func (t *passes) remove(key digest) {
 	t.mu.Unlock()
 }
 
-// sessions are the logins of browsers, by the token in their cookie.
+// sessions are the logins of browsers, by the token in their cookie and the network they come from: what lets a user in there
+// need not do so elsewhere, and a cookie that was stolen is worth nothing there.
 type sessions struct{ passes }
 
 func newSessions() *sessions { return &sessions{passes{most: maxSessions}} }
 
 // add begins a session and returns its token.
-func (s *sessions) add(pass *frontend.Pass, now time.Time) string {
+func (s *sessions) add(pass *frontend.Pass, from netip.Addr, now time.Time) string {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails (crypto/rand)
 	token := base64.RawURLEncoding.EncodeToString(raw[:])
-	s.put(sha256.Sum256([]byte(token)), pass, now, now.Add(sessionIdle), now.Add(sessionLife))
+	life := sessionLife
+	if pass.CheckedOnce() {
+		life = ldapLife
+	}
+	s.put(sessionKey(token, from), pass, now, now.Add(min(life, sessionIdle)), now.Add(life))
 	return token
 }
 
-func (s *sessions) find(token string, now time.Time) *frontend.Pass {
-	return s.get(sha256.Sum256([]byte(token)), now, sessionIdle)
+func (s *sessions) find(token string, from netip.Addr, now time.Time) *frontend.Pass {
+	return s.get(sessionKey(token, from), now, sessionIdle)
 }
 
-func (s *sessions) drop(token string) { s.remove(sha256.Sum256([]byte(token))) }
+func (s *sessions) drop(token string, from netip.Addr) { s.remove(sessionKey(token, from)) }
+
+func sessionKey(token string, from netip.Addr) digest {
+	return sha256.Sum256([]byte(network(from).String() + " " + token))
+}
 
 // verified remembers passwords that were right, for programs that send theirs with each request: checking one can take a
 // millisecond.

@@ -81,6 +81,7 @@ func openSite(t *testing.T, text string, prepare ...func(*Options)) *site {
 	if s.web, err = Listen(o); err != nil {
 		t.Fatal(err)
 	}
+	s.web.Serve()
 	s.url = "http://" + s.web.Addr().String()
 	if err := s.front.Listen(); err != nil {
 		t.Fatal(err)
