@@ -35,7 +35,9 @@ test: ## install what is missing and run all tests with the race detector
 	@scripts/install-iproute.sh
 	@scripts/install-promtool.sh $(TOOLS)
 	@scripts/install-chromium.sh
-	@CGO_ENABLED=1 go test -race -p 1 -timeout 10m $(TESTFLAGS) ./...
+	@# Most tests wait more than they compute. The browser's come last: it minds the networks that others make and cut.
+	@CGO_ENABLED=1 go test -race -p 2 -timeout 10m $(TESTFLAGS) $$(go list ./... | grep -v /internal/web)
+	@CGO_ENABLED=1 go test -race -p 1 -timeout 10m $(TESTFLAGS) ./internal/web/...
 
 lint: ## check format and code: go vet, golangci-lint, known vulnerabilities
 	@echo "Checking format and code with go vet, golangci-lint $(GOLANGCI_VERSION) and govulncheck $(GOVULNCHECK_VERSION)."
@@ -54,13 +56,13 @@ fuzz: ## run every fuzz target for FUZZTIME (30s) each
 	@echo "Fuzzing every target for $(FUZZTIME)."
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## install PgBouncer if it is missing and run the benchmark beside it, with BENCHFLAGS
+bench: ## install PgBouncer if it is missing and run the benchmark beside it, with BENCHFLAGS; 13 minutes
 	@echo "Running the benchmark: pooler beside PgBouncer and PostgreSQL alone."
 	@scripts/install-postgres.sh
 	@scripts/install-pgbouncer.sh
 	@go run ./bench $(BENCHFLAGS)
 
-drivers: build ## run the DRIVERS (all) directly and through pooler, 20 clients on 2 server sessions, and compare; 5 minutes
+drivers: build ## run the DRIVERS (all) directly and through pooler, 20 clients on 2 server sessions, and compare; and each way to log in; 7 minutes
 	@echo "Running the drivers, directly and through the pooler."
 	@scripts/drivers.sh $(DRIVERS)
 
