@@ -41,10 +41,10 @@ test: ## install what is missing and run all tests with the race detector
 
 lint: ## check format and code: go vet, golangci-lint, known vulnerabilities
 	@echo "Checking format and code with go vet, golangci-lint $(GOLANGCI_VERSION) and govulncheck $(GOVULNCHECK_VERSION)."
-	@scripts/install-golangci-lint.sh $(TOOLS) $(GOLANGCI_VERSION)
+	@scripts/install-go-tool.sh $(TOOLS) github.com/golangci/golangci-lint/v2 github.com/golangci/golangci-lint/v2/cmd/golangci-lint $(GOLANGCI_VERSION)
 	@go vet ./...
 	@$(TOOLS)/golangci-lint run ./...
-	@scripts/install-govulncheck.sh $(TOOLS) $(GOVULNCHECK_VERSION)
+	@scripts/install-go-tool.sh $(TOOLS) golang.org/x/vuln golang.org/x/vuln/cmd/govulncheck $(GOVULNCHECK_VERSION)
 	@scripts/vulncheck.sh $(TOOLS)
 
 check: ## exactly what CI runs: lint, test
