@@ -152,7 +152,7 @@ func TestStormOfSilentLogins(t *testing.T) {
 	t.Parallel()
 	db := postgres.Server(t).CreateDatabase(t)
 	_, _ = postgres.Server(t).Exec(t.Context(), "postgres", "CREATE ROLE scram LOGIN")
-	p := startPooler(t, fmt.Sprintf("auth_type = \"password\"\nauth_file = %q\nclient_login_concurrency = 1\nclient_login_timeout = \"2s\"\nlog_level = \"error\"", authFile(t)))
+	p := startPooler(t, fmt.Sprintf("auth_type = \"scram-sha-256\"\nauth_file = %q\nclient_login_concurrency = 1\nclient_login_timeout = \"2s\"\nlog_level = \"error\"", authFile(t)))
 	keys, err := scram.SHA256.NewClientUnprepped("", rightPassword, "")
 	if err != nil {
 		t.Fatal(err)
