@@ -15,7 +15,8 @@ import (
 // special says so in pooler.toml.
 //
 // Tags: `toml` names the key, `reload:"restart"` marks a key that a reload cannot change,
-// `secret:"true"` one whose value is never shown, `path:"file"` a path that starts from the folder of the configuration.
+// `secret:"true"` one whose value is never shown, `mark` what such a value has in it if it does hold a secret,
+// `path:"file"` a path that starts from the folder of the configuration.
 type Config struct {
 	ListenAddr     string   `toml:"listen_addr" reload:"restart"`
 	ListenPort     int      `toml:"listen_port" reload:"restart"`
@@ -42,7 +43,7 @@ type Config struct {
 	AuthQuery        string   `toml:"auth_query"`
 	AuthDBName       string   `toml:"auth_dbname"`      // "" = the client's database
 	AuthQueryCache   Duration `toml:"auth_query_cache"` // 0 = none
-	AuthLDAPOptions  string   `toml:"auth_ldap_options" secret:"true"`
+	AuthLDAPOptions  string   `toml:"auth_ldap_options" secret:"true" mark:"ldapbindpasswd"`
 	AuthOAuthOptions string   `toml:"auth_oauth_options"`
 	ScramIterations  int      `toml:"scram_iterations"`
 	ScramKeyCache    bool     `toml:"scram_key_cache"`
@@ -129,8 +130,8 @@ type Config struct {
 	LeakPinned            Duration `toml:"leak_pinned"`
 	LeakGrowth            Duration `toml:"leak_growth"`
 	ShowLiterals          bool     `toml:"show_literals"`
-	TraceEndpoint         string   `toml:"trace_endpoint" reload:"restart" secret:"true"` // "" = no traces
-	TraceSample           int      `toml:"trace_sample"`                                  // 0 = only what a traceparent asks for
+	TraceEndpoint         string   `toml:"trace_endpoint" reload:"restart" secret:"true" mark:"@"` // "" = no traces
+	TraceSample           int      `toml:"trace_sample"`                                           // 0 = only what a traceparent asks for
 
 	TCPKeepalive   bool     `toml:"tcp_keepalive"`
 	TCPKeepidle    Duration `toml:"tcp_keepidle"`

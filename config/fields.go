@@ -12,6 +12,7 @@ type field struct {
 	index   []int
 	restart bool
 	secret  bool
+	mark    string // what a value has in it that does hold a secret; "" = any does
 	path    bool
 }
 
@@ -28,6 +29,7 @@ func fieldsOf(t reflect.Type) []field {
 			index:   f.Index,
 			restart: f.Tag.Get("reload") == "restart",
 			secret:  f.Tag.Get("secret") == "true",
+			mark:    f.Tag.Get("mark"),
 			path:    f.Tag.Get("path") == "file",
 		})
 	}

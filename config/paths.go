@@ -9,10 +9,8 @@ import (
 	"strings"
 )
 
-const (
-	caKey   = "server_tls_ca_file" // the one key of a path that may be a word, SystemCA
-	ldapKey = "auth_ldap_options"  // the one secret key that need not hold a secret
-)
+// caKey is the one key of a path that may be a word, SystemCA.
+const caKey = "server_tls_ca_file"
 
 // isPath tells whether v, the value of the key, is the path of a file.
 func (f field) isPath(v reflect.Value) bool {
@@ -68,8 +66,7 @@ func (c *Config) Files() []string {
 func (c *Config) Warnings(path string) []string {
 	secrets := false
 	eachKey(reflect.ValueOf(c).Elem(), func(f field, v reflect.Value) {
-		holds := f.secret && v.String() != "" && (f.key != ldapKey || strings.Contains(v.String(), "ldapbindpasswd")) && (f.key != "trace_endpoint" || strings.Contains(v.String(), "@"))
-		secrets = secrets || holds
+		secrets = secrets || f.secret && v.String() != "" && strings.Contains(v.String(), f.mark)
 	})
 	if !secrets {
 		return nil

@@ -17,8 +17,8 @@ import (
 )
 
 // greeter is a client that has connected and not said yet what it wants. It lives on the loop that accepts, so that a
-// flood of connections costs neither goroutines nor threads; only a proof's costly sums are done elsewhere
-// (Server.proving).
+// flood of connections costs neither goroutines nor threads; only costly sums, and what others
+// have to be asked for, are done elsewhere (Server.through).
 type greeter struct {
 	srv      *Server
 	loop     *loop.Loop
